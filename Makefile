@@ -1,0 +1,38 @@
+# `make demo` shows the main job, `make check` runs everything that must pass. Both install what they need.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := var/demo
+
+.PHONY: demo check lint types test bench setup-check clean
+
+demo: $(STAMP)
+	@mkdir -p $(DEMO)
+	@$(BIN)/twistd -n --pidfile= --logfile $(DEMO)/zmnext.log zmnext --demo $(DEMO) \
+	  $(if $(filter command line environment,$(origin SECONDS)),--seconds $(SECONDS))
+
+check: setup-check lint types test
+
+setup-check: $(STAMP)
+	@tools/setup.sh check
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+bench: $(STAMP)
+	for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+$(STAMP): setup.py zmtwist/_version.py tools/setup.sh
+	@tools/setup.sh venv $(VENV)
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info var .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from zmtwist.config import MonitorOverride
+from zmtwist.documents import composer, stored_graph
+from zmtwist.pipeline.document import Document
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.settings import parse, settle
+
+MONITOR = Monitor(id=3, path="rtsp://cam/x", function="Monitor")
+GRAPH = '{"plugins": [{"kind": "%s"}]}'
+
+
+def test_where_graphs_come_from(tmp_path: Path) -> None:
+    directory = str(tmp_path)
+    assert stored_graph(3, None) is None
+    assert stored_graph(3, directory) is None
+    file = tmp_path / "monitor_3.json"
+    file.write_text("in the directory")
+    found = stored_graph(3, directory)
+    assert found is not None
+    assert (found.where, found.text, found.problem) == (str(file), "in the directory", None)
+    text = stored_graph(3, directory, MonitorOverride(3, graph=' {"plugins": []}'))
+    assert text is not None
+    assert text.text == ' {"plugins": []}'
+    missing = stored_graph(3, directory, MonitorOverride(3, graph="none.json"))
+    assert missing is not None
+    assert missing.problem == "it can't be read: No such file or directory"
+    file.write_bytes(b"\xff")
+    broken = stored_graph(3, directory)
+    assert broken is not None
+    assert broken.problem == "it is not UTF-8"
+
+
+def test_composing_under_settings(tmp_path: Path) -> None:
+    settings = settle(
+        parse(
+            f"""
+            database.url = "sqlite:///x"
+            paths.socks = "/s"
+            zmnext.share_inference.enabled = true
+            zmnext.pipeline.graph_dir = "{tmp_path}"
+            zmnext.monitor = [{{ id = 4, store_mode = "none" }}]
+            """
+        ),
+        {},
+    )
+    compose = composer(settings)
+
+    def children(monitor: Monitor) -> list[tuple[str, str | None]]:
+        document = compose(monitor)
+        assert isinstance(document, Document)
+        nodes = json.loads(document.text)["plugins"][0]["children"]
+        return [(node["kind"], node["cfg"].get("infer_endpoint")) for node in nodes]
+
+    assert children(MONITOR) == [("decode_detect", "/s/zm_infer_gpu0.sock")]
+    (tmp_path / "monitor_3.json").write_text(GRAPH % "detect_pose")
+    assert children(MONITOR) == [("detect_pose", "/s/zm_infer_gpu0.sock")]
+    (tmp_path / "monitor_3.json").write_text(GRAPH % "tracker")
+    assert children(MONITOR) == [("tracker", None)]
+    assert children(Monitor(id=4, path="rtsp://cam/x", function="Record")) == [
+        ("decode_detect", "/s/zm_infer_gpu0.sock")
+    ]

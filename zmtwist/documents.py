@@ -1,0 +1,53 @@
+"""Composing with what lies on disk: the shell around the pure `pipeline.compose`, which reads stored graphs from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from zmtwist.config import MonitorOverride
+from zmtwist.pipeline.compose import Inference, compose
+from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.pipeline.graph import GraphText
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.settings import Settings
+
+_LONGEST_FILE = 65_536
+
+
+def composer(settings: Settings) -> Callable[[Monitor], Document | Refusal]:
+    """A function that composes any monitor's document under `settings`. Graph files are read anew at each call."""
+    config = settings.config.zmnext
+    overrides = {override.id: override for override in config.monitor}
+    share = config.share_inference
+    inference = Inference(settings.infer_socket, share.gpu_id) if share.enabled else None
+
+    def compose_one(monitor: Monitor) -> Document | Refusal:
+        override = overrides.get(monitor.id)
+        graph = stored_graph(monitor.id, config.pipeline.graph_dir, override)
+        return compose(monitor, config.pipeline, override, graph=graph, inference=inference)
+
+    return compose_one
+
+
+def stored_graph(monitor_id: int, graph_dir: str | None, override: MonitorOverride | None = None) -> GraphText | None:
+    """The graph that the config gives a monitor: the override's, which is JSON text or the path of a file (from `graph_dir`, if relative),
+    or else `graph_dir`/monitor_{id}.json where there is one. A named file that can't be read gives a `GraphText` with a problem.
+    """
+    directory = Path(graph_dir or ".")
+    if override is not None and override.graph is not None:
+        if override.graph.lstrip().startswith("{"):
+            return GraphText("[[zmnext.monitor]] graph", override.graph)
+        return _read(directory / override.graph)
+    file = directory / f"monitor_{monitor_id}.json"
+    return _read(file) if graph_dir is not None and file.exists() else None
+
+
+def _read(file: Path) -> GraphText:
+    try:
+        with file.open("rb") as stream:
+            return GraphText(str(file), stream.read(_LONGEST_FILE + 1).decode("utf-8-sig"))
+    except OSError as error:
+        return GraphText(str(file), problem=f"it can't be read: {error.strerror}")
+    except UnicodeDecodeError:
+        return GraphText(str(file), problem="it is not UTF-8")

@@ -1,0 +1,1 @@
+"""The operator's side: commands, and later the HTTP API, metrics and manhole."""

@@ -1,0 +1,129 @@
+"""The capture node: where a monitor's picture comes from, or why the worker can't have it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import attrs
+
+from zmtwist.config import PipelineConfig
+from zmtwist.pipeline.camera_url import CameraUrl, parse_camera_url, safe
+from zmtwist.pipeline.document import Unfit
+from zmtwist.pipeline.monitor import Monitor
+
+MAIN_STREAM: Final = 0
+SECOND_STREAM: Final = 1
+
+_LEGACY: Final = {
+    "local": "a capture device of this host",
+    "website": "a web page",
+    "curl": "a stream read by cURL",
+    "vnc": "a VNC screen",
+    "nvsocket": "an NVSocket camera",
+}
+
+# ZoneMinder's Method: what it means to FFmpeg, and what has to be said where the worker has no such transport.
+_TRANSPORTS: Final[dict[str, tuple[str, str | None]]] = {
+    "rtprtsp": ("tcp", None),
+    "rtpuni": ("udp", None),
+    "rtpmulti": ("udp", "Method asks for multicast, which the worker does not have: unicast UDP is used"),
+    "rtprtsphttp": ("tcp", "Method asks for RTSP over HTTP, which the worker does not have: plain TCP is used"),
+}
+
+
+@attrs.frozen
+class Capture:
+    """The node without children, what it must keep secret, and the stream that detection should read."""
+
+    node: dict[str, Any] = attrs.field(repr=False)
+    camera_urls: tuple[str, ...] = ()
+    """Without credentials."""
+    detect_stream: int = MAIN_STREAM
+    credentials: bool = False
+    """Whether URLs with credentials in them are given to the worker, which prints and publishes them."""
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+def capture(monitor: Monitor, config: PipelineConfig, *, second: bool) -> Capture:
+    """How the worker captures `monitor`; with `second`, its SecondPath too, as stream 1, where it has one. Raises `Unfit`."""
+    kind = monitor.type.lower()
+    if kind in _LEGACY:
+        raise Unfit(f"Type {monitor.type}, {_LEGACY[kind]}, is nothing that zm-next can capture")
+    if kind == "file":
+        return _file(monitor)
+    if kind in ("ffmpeg", "libvlc"):
+        main = parse_camera_url(monitor.path, monitor.user, monitor.password)
+    elif kind == "remote":
+        main = _remote(monitor)
+    else:
+        raise Unfit(f'its Type is "{monitor.type}", which zm-next does not know')
+    transport, warning = _TRANSPORTS.get(monitor.method.lower(), (config.rtsp_transport, None))
+    warnings = [warning] if warning else []
+    urls = [main]
+    if second and monitor.second_path:
+        try:
+            urls.append(parse_camera_url(monitor.second_path, monitor.user, monitor.password))
+        except Unfit as unfit:
+            warnings.append(f"SecondPath is not used: {unfit}".replace("its Path", "it").replace("its URL", "the URL"))
+    streams = [_stream(number, url, transport, config) for number, url in enumerate(urls)]
+    return Capture(
+        node={"id": "capture", "kind": "capture_rtsp_multi", "cfg": {"streams": streams}},
+        camera_urls=tuple(url.bare for url in urls),
+        detect_stream=len(urls) - 1,
+        credentials=any(url.in_query or (url.user is not None and config.credentials == "url") for url in urls),
+        secrets=_secrets(monitor, urls),
+        warnings=tuple(warnings),
+    )
+
+
+def _stream(number: int, url: CameraUrl, transport: str, config: PipelineConfig) -> dict[str, Any]:
+    stream = {"stream_id": number, "url": url.full, "transport": transport, "max_retry_attempts": -1}
+    if config.credentials == "fields" and url.user is not None:
+        word = url.password or ""
+        if not (safe(url.user) and safe(word)):
+            raise Unfit(
+                'its User or Pass has a character that credentials = "fields" can\'t carry; use credentials = "url"'
+            )
+        stream |= {"url": url.bare, "username": url.user, "password": word}
+    return stream
+
+
+def _remote(monitor: Monitor) -> CameraUrl:
+    """Protocol, Host, Port, Path and SubPath make one URL; Host may hold the credentials in front of an `@`."""
+    if "://" in monitor.path:
+        return parse_camera_url(monitor.path, monitor.user, monitor.password)
+    if not monitor.protocol or not monitor.host:
+        raise Unfit("Type Remote needs a Protocol and a Host")
+    port = f":{monitor.port.strip()}" if monitor.port.strip() else ""
+    path = monitor.path.strip()
+    if monitor.sub_path.strip():
+        path = f"{path.rstrip('/')}/{monitor.sub_path.strip().lstrip('/')}"
+    if path and not path.startswith(("/", "?")):
+        path = f"/{path}"
+    return parse_camera_url(
+        f"{monitor.protocol.strip()}://{monitor.host.strip()}{port}{path}", monitor.user, monitor.password
+    )
+
+
+def _file(monitor: Monitor) -> Capture:
+    path = monitor.path
+    if not path.strip() or not safe(path):
+        raise Unfit(
+            "its Path is empty or has a quote, a backslash, a brace or a character beyond ASCII, which the worker can't read"
+        )
+    cfg = {"path": path, "stream_id": MAIN_STREAM, "loop": True, "realtime": True}
+    return Capture(node={"id": "capture", "kind": "capture_file", "cfg": cfg}, secrets=_secrets(monitor, []))
+
+
+def _secrets(monitor: Monitor, urls: list[CameraUrl]) -> tuple[str, ...]:
+    """Those of the URLs used, and the columns' own, used or not."""
+    found = [secret for url in urls for secret in url.secrets]
+    if monitor.password:
+        found += [monitor.password, f"{monitor.user}:{monitor.password}"]
+    for path in (monitor.path, monitor.second_path):
+        userinfo = re.split(r"[/?#]", path.partition("://")[2], maxsplit=1)[0].rpartition("@")[0]
+        if password := userinfo.partition(":")[2]:
+            found += [userinfo, password]
+    return tuple(dict.fromkeys(secret for secret in found if secret))

@@ -1,0 +1,66 @@
+"""What composing gives: a worker's document, or the reason why there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import attrs
+
+from zmtwist.pipeline.monitor import Mode
+from zmtwist.redact import MASK, SHORTEST, Redactor
+
+_SECRET_KEYS = frozenset({"password", "username", "auth_header", "api_key", "token"})
+
+
+class Unfit(Exception):
+    """Within this package: the monitor can't run on zm-next. The text is for the operator and holds no secret."""
+
+
+@attrs.frozen
+class Document:
+    """All that one worker is told. `text` and `secrets` may hold credentials and never appear in `repr`."""
+
+    monitor_id: int
+    text: str = attrs.field(repr=False)
+    mode: Mode
+    store_root: str | None
+    """The directory that clips are written under; None where nothing is recorded."""
+    pre_roll_sec: int = 0
+    """By how many seconds a triggered clip begins before its trigger; 0 outside event mode."""
+    private: bool = False
+    """The recording is masked: nobody may be shown the camera's own stream."""
+    warnings: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """What a `Redactor` needs to know for everything that this worker says."""
+
+    @property
+    def digest(self) -> str:
+        """Identifies the text: SHA-256, in hex."""
+        return hashlib.sha256(self.text.encode("ascii")).hexdigest()
+
+    def redacted(self) -> str:
+        """The text with every secret replaced, for people."""
+        return dump(_redact(json.loads(self.text), Redactor(self.secrets)))
+
+
+@attrs.frozen
+class Refusal:
+    """The monitor stays with the legacy daemon, for `reason` (a sentence for the operator)."""
+
+    monitor_id: int
+    reason: str
+
+
+def dump(value: Any) -> str:
+    """`value` as the one JSON text that it always has: compact, ASCII, keys in the order they were put in."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def _redact(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, dict):
+        return {key: MASK if key in _SECRET_KEYS else _redact(inner, redactor) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_redact(inner, redactor) for inner in value]
+    return redactor.redact(value) if isinstance(value, str) and len(value) >= SHORTEST else value

@@ -1,0 +1,99 @@
+"""From the operator's file to settled settings: the config with every default filled in that depends on the host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+from zmtwist.config import Config
+from zmtwist.configfile import ConfigError, load, parse
+from zmtwist.zm.url import DatabaseUrl, from_zm_conf, parse_url
+
+__all__ = ["ConfigError", "Settings", "find_binary", "load", "parse", "settle"]
+
+DEFAULT_SOCKS = "/run/zm"
+DEFAULT_EVENTS = "/var/cache/zoneminder/events"
+DEFAULT_WEB = "/usr/share/zoneminder/www"
+
+
+@attrs.frozen
+class Settings:
+    """What the service runs on. Paths are as they are to be used."""
+
+    config: Config
+    database: DatabaseUrl
+    socks: str
+    """Where the workers' stream sockets are."""
+    run: str
+    state: str
+    spool_dir: str
+    worker_binary: str
+    """Absolute if it was found, else as configured."""
+    worker_directory: str | None
+    """The working directory of workers, under which they find their plugins; None while the binary is not found."""
+    legacy_socket: str
+    """Where zmdc.pl listens."""
+    api_endpoint: str
+    token_file: str
+    infer_socket: str
+    """Where the shared `zm-infer` listens."""
+    events_dir: str
+    """ZM_DIR_EVENTS: the root of the storage with id 0."""
+    web_root: str
+    server_id: int | None
+    """Only this server's monitors are handled; None handles all."""
+    server_name: str | None
+    """Where the id is not given: the name to look up in `Servers`."""
+
+
+def settle(
+    config: Config, zm_conf: Mapping[str, str], *, which: Callable[[str], str | None] = shutil.which
+) -> Settings:
+    """Fill in what the host decides; `zm_conf` is what `zmconf.read` gave. Raises `ConfigError` with every problem."""
+    problems: list[str] = []
+
+    database = DatabaseUrl("sqlite")
+    try:
+        database = parse_url(config.database.url) if config.database.url is not None else from_zm_conf(zm_conf)
+    except ValueError as error:
+        hint = "" if config.database.url is not None else " (and no url is set here)"
+        problems.append(f"database.url: {error}{hint}")
+
+    server_text = zm_conf.get("ZM_SERVER_ID", "")
+    if server_text and not (server_text.isascii() and server_text.isdigit()):
+        problems.append(f'zm.conf: ZM_SERVER_ID: must be a whole number, got "{server_text}"')
+    if problems:
+        raise ConfigError(tuple(problems))
+
+    socks = config.paths.socks or zm_conf.get("ZM_PATH_SOCKS") or DEFAULT_SOCKS
+    run, state = config.paths.run, config.paths.state
+    worker, share = config.zmnext.worker, config.zmnext.share_inference
+    binary = find_binary(worker.binary, which=which)
+    web_root = zm_conf.get("ZM_PATH_WEB") or DEFAULT_WEB
+    return Settings(
+        config=config,
+        database=database,
+        socks=socks,
+        run=run,
+        state=state,
+        spool_dir=config.zmnext.ingest.spool_dir or f"{state}/spool",
+        worker_binary=binary or worker.binary,
+        worker_directory=worker.working_directory or (str(Path(binary).resolve().parent) if binary else None),
+        legacy_socket=config.legacy.socket or f"{socks}/zmdc{server_text}.sock",
+        api_endpoint=config.api.endpoint or f"unix:{run}/api.sock:mode=660",
+        token_file=config.api.token_file or f"{state}/api.token",
+        infer_socket=f"{socks}/{share.socket_name.replace('{gpu}', str(share.gpu_id))}",
+        events_dir=str(Path(web_root, zm_conf.get("ZM_DIR_EVENTS") or DEFAULT_EVENTS)),
+        web_root=web_root,
+        server_id=int(server_text) or None if server_text else None,
+        server_name=zm_conf.get("ZM_SERVER_NAME") or zm_conf.get("ZM_SERVER_HOST") or None,
+    )
+
+
+def find_binary(binary: str, *, which: Callable[[str], str | None] = shutil.which) -> str | None:
+    """The absolute path of an executable, looked up in PATH if it has no slash; None where there is none."""
+    found = which(binary)
+    return str(Path(found).absolute()) if found is not None else None

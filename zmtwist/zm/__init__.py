@@ -1,0 +1,1 @@
+"""ZoneMinder's side: database pools, schema probe, reads, writes, paths."""

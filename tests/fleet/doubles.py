@@ -1,0 +1,283 @@
+"""A world for the fleet: a reactor that pretends to spawn, processes that end as they are told, links and a catalog without I/O."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from zmtwist.config import PipelineConfig, WorkerConfig, ZmNextConfig
+from zmtwist.fleet.fleet import Fleet
+from zmtwist.fleet.launch import FleetSettings
+from zmtwist.fleet.status import State, Transition
+from zmtwist.interfaces import ICatalog, IEventSink
+from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.pipeline.monitor import Monitor
+
+WATCHDOG = 30.0
+
+
+class FakeProcess:
+    """A process of the pretended kind: ends at SIGKILL at once, at SIGTERM a second later unless it is `stubborn`."""
+
+    def __init__(
+        self, world: World, protocol: Any, arguments: list[str], environment: dict[str, str], path: str
+    ) -> None:
+        self.world, self.protocol, self.arguments, self.environment, self.path = (
+            world,
+            protocol,
+            arguments,
+            environment,
+            path,
+        )
+        self.pid: int = next(world.pids)
+        self.monitor_id = int(arguments[arguments.index("--monitor-id") + 1])
+        self.stdin = b""
+        self.stdin_closed = False
+        self.signals: list[int] = []
+        self.alive = True
+
+    def writeToChild(self, fd: int, data: bytes) -> None:
+        assert fd == 0
+        self.stdin += data
+
+    def closeStdin(self) -> None:
+        self.stdin_closed = True
+
+    def loseConnection(self) -> None:
+        pass
+
+    def signalProcess(self, name: str) -> None:
+        if not self.alive:
+            raise ProcessExitedAlready
+        self.take(signal.Signals[f"SIG{name}"])
+
+    def take(self, number: int) -> None:
+        self.signals.append(number)
+        if number == signal.SIGKILL:
+            self.world.callLater(0, self.end, None, signal.SIGKILL)
+        elif number == signal.SIGTERM and not self.world.stubborn:
+            self.world.callLater(1, self.end, 0)
+
+    def end(self, code: int | None = 0, number: int | None = None, *, pipes: bool = True) -> None:
+        """Be reaped; with `pipes`, close the output as well."""
+        if not self.alive:
+            return
+        self.alive = False
+        value = ProcessDone(0) if code == 0 else ProcessTerminated(code, number, 0)
+        self.protocol.processExited(Failure(value))
+        if pipes:
+            self.protocol.processEnded(Failure(value))
+
+
+@implementer(IReactorTime, IReactorProcess)
+class World(Clock):
+    """Clock and spawner; `refuse` makes spawning fail with that error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rightNow = 1_000.0
+        self.pids = itertools.count(100)
+        self.processes: list[FakeProcess] = []
+        self.spawned_at: list[float] = []
+        self.refuse: OSError | None = None
+        self.stubborn = False
+
+    def spawnProcess(
+        self, protocol: Any, executable: str, args: list[str], env: Any = None, path: Any = None, childFDs: Any = None
+    ) -> FakeProcess:
+        if self.refuse is not None:
+            raise self.refuse
+        assert executable.endswith("/setsid")
+        assert childFDs == {0: "w", 1: "r", 2: "r"}
+        process = FakeProcess(self, protocol, args, env, path)
+        assert not self.alive(process.monitor_id), "a second worker while the first one lives"
+        self.processes.append(process)
+        self.spawned_at.append(self.seconds())
+        protocol.makeConnection(process)
+        return process
+
+    def kill_group(self, pid: int, number: int) -> None:
+        process = next((process for process in self.processes if process.pid == pid and process.alive), None)
+        if process is None:
+            raise ProcessLookupError
+        process.take(number)
+
+    def alive(self, monitor_id: int | None = None) -> list[FakeProcess]:
+        return [process for process in self.processes if process.alive and monitor_id in (None, process.monitor_id)]
+
+    def wall(self) -> int:
+        return round(self.seconds() * 1e6)
+
+
+class FakeLink:
+    """Does what it is told by the test, and drains at once unless `drain_waits`."""
+
+    def __init__(self, path: str, monitor_id: int, observer: Any, sample_seconds: float) -> None:
+        self.path, self.monitor_id, self.observer, self.sample_seconds = path, monitor_id, observer, sample_seconds
+        self.calls: list[str] = []
+        self.drained: Deferred[None] = Deferred()
+        self.drain_waits = False
+        self.status = SimpleNamespace(video=None, audio=None)
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def drain(self) -> Deferred[None]:
+        self.calls.append("drain")
+        return self.drained if self.drain_waits else succeed(None)
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+    def command(self, name: str, **fields: Any) -> Deferred[Any]:
+        return succeed((name, fields))
+
+
+@implementer(IEventSink)
+class FakeSink:
+    def __init__(self) -> None:
+        self.openings: list[tuple[int, str, str, int]] = []
+        self.ended: list[int] = []
+
+    def hello(self, monitor_id: int, hello: Any) -> None: ...
+
+    def event(self, monitor_id: int, event: Any, at_us: int) -> None: ...
+
+    def rate(self, monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None: ...
+
+    def gap(self, monitor_id: int, missed: int) -> None: ...
+
+    def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
+        self.openings.append((monitor_id, token, cause, at_us))
+
+    def gone(self, monitor_id: int) -> None:
+        self.ended.append(monitor_id)
+
+
+@implementer(ICatalog)
+class FakeCatalog:
+    def __init__(self) -> None:
+        self.rows: dict[int, Monitor] = {}
+        self.unreadable: dict[int, str] = {}
+        self.away: Exception | None = None
+        self.reads = 0
+
+    def put(self, *monitors: Monitor) -> None:
+        self.rows.update({monitor.id: monitor for monitor in monitors})
+
+    def monitors(self) -> Deferred[list[Monitor]]:
+        self.reads += 1
+        return fail(self.away) if self.away else succeed(list(self.rows.values()))
+
+
+def wanted(monitor_id: int, **columns: Any) -> Monitor:
+    return Monitor(id=monitor_id, use_zm_next=True, capturing="Always", **columns)
+
+
+class Stage:
+    """A fleet on a `World`, and the handles to move both."""
+
+    def __init__(self, directory: Path, **worker: Any) -> None:
+        self.directory = directory
+        self.binary = directory / "zm-core"
+        self.binary.write_text("#!/bin/sh\n")
+        self.binary.chmod(0o755)
+        self.world = World()
+        self.sink = FakeSink()
+        self.catalog = FakeCatalog()
+        self.links: list[FakeLink] = []
+        self.transitions: list[Transition] = []
+        self.texts: dict[int, str | Refusal] = {}
+        self.chance = 0.5
+        self.settings = FleetSettings(
+            zmnext=ZmNextConfig(
+                enabled=True,
+                worker=WorkerConfig(
+                    **{"binary": str(self.binary), "starts_per_second": 1000.0, "watchdog_seconds": WATCHDOG, **worker}
+                ),
+                pipeline=PipelineConfig(),
+            ),
+            socks=str(directory),
+            environment={"PATH": "/usr/bin:/bin", "ZM_DB_PASS": "hush", "TZ": "Asia/Tokyo"},
+        )
+        self.fleet = self.new_fleet()
+
+    def new_fleet(self) -> Fleet:
+        return Fleet(
+            self.world,
+            self.settings,
+            self.sink,
+            self.catalog,
+            self.compose,
+            self.transitions.append,
+            self.make_link,
+            wall=self.world.wall,
+            jitter=lambda: self.chance,
+            kill_group=self.world.kill_group,
+        )
+
+    def compose(self, monitor: Monitor) -> Document | Refusal:
+        text = self.texts.get(monitor.id, '{"plugins":[]}')
+        if isinstance(text, Refusal):
+            return text
+        return Document(monitor.id, text, "none", None, secrets=("s3cret-word",))
+
+    def make_link(
+        self,
+        reactor: Any,
+        path: str,
+        monitor_id: int,
+        sink: Any,
+        observer: Any,
+        *,
+        wall: Callable[[], int],
+        sample_seconds: float,
+    ) -> FakeLink:
+        link = FakeLink(path, monitor_id, observer, sample_seconds)
+        self.links.append(link)
+        return link
+
+    def advance(self, seconds: float, step: float = 0.5) -> None:
+        """Let time pass in small steps, as a reactor does."""
+        end = self.world.seconds() + seconds
+        while (left := end - self.world.seconds()) > 1e-9:
+            self.world.advance(min(step, left))
+
+    def link(self, monitor_id: int) -> FakeLink:
+        return next(link for link in reversed(self.links) if link.monitor_id == monitor_id)
+
+    def process(self, monitor_id: int) -> FakeProcess:
+        [process] = self.world.alive(monitor_id)
+        return process
+
+    def state(self, monitor_id: int) -> State | None:
+        return next((told.state for told in self.fleet.status() if told.monitor_id == monitor_id), None)
+
+    def show_life(self, monitor_id: int) -> None:
+        """What a healthy worker's link reports."""
+        observer = self.link(monitor_id).observer
+        observer.linked()
+        observer.stats()
+        observer.media(15.0)
+
+    def live(self, monitor_id: int, seconds: float) -> None:
+        """Be healthy for so long."""
+        for _ in range(round(seconds / 5)):
+            self.show_life(monitor_id)
+            self.advance(5, step=5)
+        self.show_life(monitor_id)
+
+    def path(self, monitor_id: int) -> list[str]:
+        """The states that this monitor's worker has been in."""
+        return [told.to_state.value for told in self.transitions if told.monitor_id == monitor_id]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zmtwist.config import MonitorOverride, ZmNextConfig
+from zmtwist.fleet import policy
+from zmtwist.fleet.policy import Exit, Guard, Host, Signs
+from zmtwist.pipeline.monitor import Monitor
+
+
+def test_delays_double_up_to_the_longest() -> None:
+    assert [policy.nominal_delay(n, 1, 60) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert policy.nominal_delay(10**9, 1, 60) == 60
+
+
+@given(st.integers(1, 10_000), st.floats(0.1, 10), st.floats(10, 1000), st.floats(0, 1))
+def test_delays_stay_within_a_fifth_of_their_bounds(failures: int, least: float, most: float, chance: float) -> None:
+    delay = policy.jittered(policy.nominal_delay(failures, least, most), chance)
+    assert least * 0.8 - 1e-9 <= delay <= most * 1.2 + 1e-9
+
+
+def test_jitter_reaches_both_sides() -> None:
+    assert policy.jittered(10, 0.0) == pytest.approx(8)
+    assert policy.jittered(10, 0.5) == pytest.approx(10)
+    assert policy.jittered(10, 1.0) == pytest.approx(12)
+
+
+def test_failures_are_forgotten_only_after_a_stable_time() -> None:
+    assert policy.failures_after_live(5, 59.9, 60) == 5
+    assert policy.failures_after_live(5, 60, 60) == 0
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 126, 127])
+def test_exits_that_another_try_would_repeat_are_fatal(code: int) -> None:
+    verdict = policy.judge(Exit(code=code), ["[CORE][ERROR] no such plugin"])
+    assert verdict.fatal
+    assert f"exit {code}" in verdict.reason
+    assert "no such plugin" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("ended", "text"),
+    [
+        (Exit(code=0), "exit 0: ended by itself"),
+        (Exit(code=5), "exit 5: could not bind its socket"),
+        (Exit(code=77), "exit 77"),
+        (Exit(signal=11), "signal 11 (SIGSEGV)"),
+        (Exit(signal=250), "signal 250"),
+    ],
+)
+def test_other_ends_are_worth_another_try(ended: Exit, text: str) -> None:
+    assert policy.judge(ended) == policy.Verdict(False, text)
+
+
+@given(st.integers(1, 50), st.floats(0.5, 50), st.lists(st.floats(0, 2), max_size=60))
+def test_turns_never_come_faster_than_allowed(workers: int, per_second: float, pauses: list[float]) -> None:
+    now, free_at, turns = 0.0, 0.0, []
+    for pause in pauses:
+        now += pause
+        at, free_at = policy.next_turn(now, free_at, per_second, workers=1_000)
+        assert at >= now
+        turns.append(at)
+    assert all(later - earlier >= 1 / per_second - 1e-6 for earlier, later in itertools.pairwise(turns))
+
+
+def test_a_clock_set_back_does_not_keep_workers_down() -> None:
+    at, _ = policy.next_turn(now=1_000.0, free_at=4_600.0, per_second=4, workers=8)
+    assert at == 1_002.0
+
+
+@pytest.mark.parametrize(
+    ("signs", "now", "reason"),
+    [
+        (Signs("spawned", 100), 129, None),
+        (Signs("spawned", 100), 131, "its socket has not answered for 31 s"),
+        (Signs("linked", 100, stats_at=130), 130, None),
+        (Signs("linked", 100, stats_at=130), 131, "no media for 31 s"),
+        (Signs("live", 100, media_at=200, stats_at=200), 230, None),
+        (Signs("live", 100, media_at=200, stats_at=230), 231, "no media for 31 s"),
+        (Signs("live", 100, media_at=230, stats_at=200), 231, "no STATS for 31 s"),
+        (Signs("live", 100, media_at=130), 131, "no STATS for 31 s"),
+    ],
+)
+def test_stalls(signs: Signs, now: float, reason: str | None) -> None:
+    assert policy.stall_reason(signs, now, 30) == reason
+
+
+def test_a_short_watchdog_does_not_take_the_pause_between_two_stats_for_a_stall() -> None:
+    assert policy.stall_reason(Signs("live", 100, media_at=106, stats_at=100), 106, watchdog_seconds=2) is None
+    assert policy.sample_interval(2) < 2 / 2
+
+
+def run_guard(*ticks: tuple[float, Host]) -> list[bool]:
+    memory, waits = Guard(), []
+    for now, host in ticks:
+        memory, wait = policy.guard(memory, host, now, window=30)
+        waits.append(wait is not None)
+    return waits
+
+
+def test_a_single_stall_is_acted_on_at_once() -> None:
+    assert run_guard((0, Host(workers=10, stalled=1))) == [False]
+    assert run_guard((0, Host(workers=1, stalled=1))) == [False]
+
+
+def test_many_stalls_wait_one_window_and_only_one() -> None:
+    many = Host(workers=9, stalled=4)
+    assert run_guard((0, many), (15, many), (29, many), (30, many)) == [True, True, True, False]
+    assert run_guard((0, Host(workers=9, stalled=3))) == [False]
+
+
+def test_stalls_count_within_one_window_not_at_one_instant() -> None:
+    one = Host(workers=5, stalled=1)
+    assert run_guard((0, one), (10, one)) == [False, True]
+    assert run_guard((0, one), (31, one)) == [False, False]
+
+
+def test_a_late_loop_begins_a_new_window_each_time() -> None:
+    one = Host(workers=5, stalled=1)
+    late = Host(workers=5, stalled=1, loop_late_seconds=20)
+    assert run_guard((0, late), (5, one), (25, late), (31, one), (54, one), (55, one)) == [True] * 5 + [False]
+
+
+def test_a_database_that_is_away_delays_by_one_window_only() -> None:
+    away = Host(workers=5, stalled=1, database_away=True)
+    assert run_guard((0, away), (29, away), (30, away)) == [True, True, False]
+
+
+def test_after_a_calm_time_the_guard_waits_again() -> None:
+    many, calm = Host(workers=9, stalled=9), Host(workers=9, stalled=0)
+    assert run_guard((0, many), (30, many), (100, calm), (200, many)) == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "config", "reason"),
+    [
+        (Monitor(1), ZmNextConfig(), "not opted in: neither Monitors.UseZmNext nor [zmnext] monitors names it"),
+        (Monitor(1, use_zm_next=True), ZmNextConfig(), None),
+        (Monitor(1), ZmNextConfig(monitors=(1,)), None),
+        (Monitor(2), ZmNextConfig(monitors="all"), None),
+        (Monitor(1, use_zm_next=True, deleted=True), ZmNextConfig(monitors="all"), "it is deleted"),
+        (Monitor(1, use_zm_next=True, capturing="None"), ZmNextConfig(), "Capturing is None"),
+        (Monitor(1, use_zm_next=True, capturing="Always", function="None"), ZmNextConfig(), None),
+        (Monitor(1, use_zm_next=True, function="None"), ZmNextConfig(), "Function is None"),
+        (Monitor(1, capturing="None"), ZmNextConfig(monitor=(MonitorOverride(1, enabled=True),)), None),
+        (
+            Monitor(1, use_zm_next=True),
+            ZmNextConfig(monitor=(MonitorOverride(1, enabled=False),)),
+            "[[zmnext.monitor]] enabled is false",
+        ),
+        (Monitor(1, use_zm_next=True), ZmNextConfig(monitor=(MonitorOverride(1, store_mode="event"),)), None),
+        (Monitor(1, deleted=True), ZmNextConfig(monitor=(MonitorOverride(1, enabled=True),)), "it is deleted"),
+    ],
+)
+def test_which_monitors_are_wanted(monitor: Monitor, config: ZmNextConfig, reason: str | None) -> None:
+    assert policy.unwanted_reason(monitor, config) == reason

@@ -1,0 +1,1 @@
+"""Which workers run: policy, one worker's life, the reconciler."""

@@ -1,0 +1,133 @@
+"""What has to be right before a worker is spawned, and what is left to clear up after it.
+
+Quick looks at the file system only; each thing that is wrong is one `CannotSpawn` that says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from zmtwist.config import ZmNextConfig
+from zmtwist.fleet.process import BASE_ENVIRONMENT, CannotSpawn, Command
+from zmtwist.pipeline.document import Document
+
+
+@attrs.frozen
+class FleetSettings:
+    """What the fleet is told: `[zmnext]`, the directory of the workers' sockets, and our own environment to inherit from."""
+
+    zmnext: ZmNextConfig
+    socks: str
+    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+
+Fingerprint = tuple[str, int, int, int]
+"""A binary as it is now: path, inode, size, time of change; another one is another build."""
+
+
+def socket_path(settings: FleetSettings, monitor_id: int) -> str:
+    """Where the worker of this monitor listens."""
+    return str(Path(settings.socks) / f"stream_{monitor_id}.sock")
+
+
+def find_binary(settings: FleetSettings) -> str:
+    """The absolute path of the worker's program. Raises CannotSpawn."""
+    name = settings.zmnext.worker.binary
+    found = shutil.which(name, path=_environment(settings).get("PATH", os.defpath))
+    if found is None:
+        raise CannotSpawn(f"[zmnext.worker] binary {name!r}: no such program, or it can't be executed", fatal=True)
+    return str(Path(found).absolute())
+
+
+def fingerprint(settings: FleetSettings) -> Fingerprint | None:
+    """What the binary is now, or None where there is none."""
+    try:
+        program = find_binary(settings)
+        found = Path(program).stat()
+    except (CannotSpawn, OSError):
+        return None
+    return program, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def prepare(settings: FleetSettings, monitor_id: int, document: Document) -> Command:
+    """Look at everything the worker needs, write its document where that goes by file, remove a dead socket. Raises CannotSpawn."""
+    worker = settings.zmnext.worker
+    program = find_binary(settings)
+    directory = worker.working_directory or str(Path(program).resolve().parent)
+    if not Path(directory).is_dir():
+        raise CannotSpawn(f"[zmnext.worker] working_directory {directory}: no such directory", fatal=True)
+    if document.store_root:
+        check_store_root(document.store_root)
+    socket = socket_path(settings, monitor_id)
+    remove_dead_socket(socket)
+    stdin, pipeline = document.text.encode(), "/dev/stdin"
+    if settings.zmnext.pipeline.delivery == "file":
+        stdin, pipeline = b"", write_document(settings, monitor_id, document)
+    return Command(
+        program=program,
+        arguments=("--pipeline", pipeline, "--socket", socket, "--monitor-id", str(monitor_id)),
+        environment=_environment(settings),
+        directory=directory,
+        stdin=stdin,
+    )
+
+
+def check_store_root(root: str) -> None:
+    """The place for recordings has to be there already: a disk that is not mounted must not be filled beneath. Raises CannotSpawn."""
+    if not Path(root).is_dir():
+        raise CannotSpawn(f"the storage {root} is not there: is its disk mounted?")
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise CannotSpawn(f"the storage {root} is not writable for the user of this service")
+
+
+def remove_dead_socket(path: str) -> None:
+    """Remove what a killed worker left, so that the next one's bind is seen as new. Raises CannotSpawn."""
+    socket = Path(path)
+    if not socket.parent.is_dir():
+        raise CannotSpawn(f"[paths] socks {socket.parent}: no such directory")
+    try:
+        if not stat.S_ISSOCK(socket.lstat().st_mode):
+            raise CannotSpawn(f"{path} is in the way: it is no socket; move it away")
+        socket.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CannotSpawn(f"cannot remove the old socket {path}: {error.strerror}") from error
+
+
+def write_document(settings: FleetSettings, monitor_id: int, document: Document) -> str:
+    """Write the document for its owner's eyes only, whole or not at all; its path. Raises CannotSpawn."""
+    path = _document_path(settings, monitor_id)
+    aside = path.with_suffix(".new")
+    try:
+        aside.unlink(missing_ok=True)
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(document.text)
+        aside.replace(path)
+    except OSError as error:
+        raise CannotSpawn(f"[zmnext.pipeline] dir: cannot write {path}: {error.strerror}") from error
+    return str(path)
+
+
+def remove_document(settings: FleetSettings, monitor_id: int) -> None:
+    """Remove what `write_document` wrote, if it did; a document may hold credentials. Raises OSError."""
+    if settings.zmnext.pipeline.delivery == "file" and settings.zmnext.pipeline.dir is not None:
+        _document_path(settings, monitor_id).unlink(missing_ok=True)
+
+
+def _document_path(settings: FleetSettings, monitor_id: int) -> Path:
+    directory = settings.zmnext.pipeline.dir
+    if directory is None:
+        raise CannotSpawn('[zmnext.pipeline] dir is not set, which delivery = "file" needs', fatal=True)
+    return Path(directory) / f"pipeline_{monitor_id}.json"
+
+
+def _environment(settings: FleetSettings) -> dict[str, str]:
+    ours = {name: settings.environment[name] for name in BASE_ENVIRONMENT if name in settings.environment}
+    return {"PATH": os.defpath, **ours, **settings.zmnext.worker.environment}

@@ -1,0 +1,175 @@
+"""One process together with its link, from the spawn until both are gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.logger import Logger
+
+from zmtwist.fleet.launch import FleetSettings, prepare, socket_path
+from zmtwist.fleet.policy import Phase, Signs, sample_interval
+from zmtwist.fleet.process import Child, Reports
+from zmtwist.fleet.status import Transition
+from zmtwist.interfaces import IEventSink, ILinkObserver
+from zmtwist.pipeline.document import Document
+from zmtwist.redact import Redactor
+from zmtwist.wire.link import LinkStatus
+from zmtwist.wire.messages import Response
+
+DRAIN_SECONDS = 2.0
+"""How long after the reaping the rest of the socket is waited for. A dead worker's socket ends at once unless its child holds it."""
+
+
+class Link(Protocol):
+    """What is needed here of `wire.link.WorkerLink`."""
+
+    def start(self) -> None:
+        """Begin to watch for the socket."""
+
+    def drain(self) -> Deferred[None]:
+        """Reconnect no more, read to the end; fires when the connection is gone."""
+
+    def abort(self) -> None:
+        """Drop everything at once; no callbacks afterwards."""
+
+    def command(self, name: str, /, **fields: Any) -> Deferred[Response]:
+        """Send one COMMAND."""
+
+    @property
+    def status(self) -> LinkStatus:
+        """What is known at this moment."""
+
+
+class MakeLink(Protocol):
+    """Makes a link, as `wire.link.WorkerLink` does."""
+
+    def __call__(
+        self,
+        reactor: Any,
+        path: str,
+        monitor_id: int,
+        sink: IEventSink,
+        observer: ILinkObserver,
+        *,
+        wall: Callable[[], int],
+        sample_seconds: float,
+    ) -> Link:
+        """A link to the worker that listens, or will, at `path`."""
+
+
+@attrs.frozen
+class Surroundings:
+    """What all workers of a fleet share.
+
+    `turn` reserves the next turn to spawn and says in how many seconds it is. `wall` gives microseconds since the epoch, `jitter`
+    numbers evenly spread over 0 to 1.
+    """
+
+    reactor: IReactorProcess
+    settings: FleetSettings
+    sink: IEventSink
+    make_link: MakeLink
+    announce: Callable[[Transition], None]
+    turn: Callable[[], float]
+    wall: Callable[[], int]
+    jitter: Callable[[], float]
+    kill_group: Callable[[int, int], None] = os.killpg
+
+
+class Run:
+    """One process and its link. Making it spawns; that raises CannotSpawn, and then nothing is left of it."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        around: Surroundings,
+        monitor_id: int,
+        document: Document,
+        reports: Reports,
+        observer: ILinkObserver,
+    ) -> None:
+        clock = IReactorTime(around.reactor)
+        config = around.settings.zmnext.worker
+        command = prepare(around.settings, monitor_id, document)
+        self.digest = document.digest
+        self.spawned_at = clock.seconds()
+        self.frames_per_second: float | None = None
+        self._media_at: float | None = None
+        self._stats_at: float | None = None
+        self._drained: Deferred[None] | None = None
+        self._monitor_id = monitor_id
+        self._clock = clock
+        self.child = Child(
+            clock,
+            monitor_id,
+            reports,
+            Redactor(document.secrets).redact,
+            config.stop_timeout_seconds,
+            around.kill_group,
+        )
+        self.link = around.make_link(
+            around.reactor,
+            socket_path(around.settings, monitor_id),
+            monitor_id,
+            around.sink,
+            observer,
+            wall=around.wall,
+            sample_seconds=sample_interval(config.watchdog_seconds),
+        )
+        # Before the spawn, so that the bind is not missed: the first clip opens milliseconds after it.
+        self.link.start()
+        try:
+            self.child.spawn(around.reactor, command)
+        except BaseException:
+            self.link.abort()
+            raise
+
+    def saw_media(self, frames_per_second: float | None) -> None:
+        """Media moved just now."""
+        self._media_at = self._clock.seconds()
+        self.frames_per_second = frames_per_second
+
+    def saw_stats(self) -> None:
+        """STATS came just now."""
+        self._stats_at = self._clock.seconds()
+
+    def signs(self, phase: Phase, since: float) -> Signs:
+        """Its signs of life."""
+        start = self.spawned_at if phase == "spawned" else since
+        return Signs(phase, start, self._media_at, self._stats_at, self.sends_video())
+
+    def sends_video(self) -> bool:
+        """Whether media can be waited for: not of a worker that announced audio only."""
+        status = self.link.status
+        return status.video is not None or status.audio is None
+
+    def stop(self) -> None:
+        """See to it that the process ends; read on until it has. Asked again, go on with the same stop."""
+        self.child.stop()
+        self._drain()
+
+    async def close(self) -> None:
+        """The process was reaped: read what it still said to the end, then let the link go. Never fails."""
+        try:
+            await self._drain().addTimeout(DRAIN_SECONDS, self._clock)
+        except Exception as error:
+            self.log.warn(
+                "monitor {monitor_id}: the socket of its ended worker was not read to its end: {error}",
+                monitor_id=self._monitor_id,
+                error=repr(error),
+            )
+        try:
+            self.link.abort()
+        except Exception:
+            self.log.failure("monitor {monitor_id}: dropping its link failed", monitor_id=self._monitor_id)
+
+    def _drain(self) -> Deferred[None]:
+        if self._drained is None:
+            self._drained = self.link.drain()
+        return self._drained

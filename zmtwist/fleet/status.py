@@ -1,0 +1,64 @@
+"""What is said of a worker: its state, each change of it, and everything an operator may ask. Immutable; without credentials."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from zmtwist.fleet.policy import Exit
+
+
+class State(enum.StrEnum):
+    """The states of design.md. The names are a contract: status, metrics and log show them as they are."""
+
+    STOPPED = "STOPPED"
+    """No process, and none wanted."""
+    STARTING = "STARTING"
+    """Waiting for its turn to be spawned (no pid yet), or spawned and not linked yet."""
+    LINKED = "LINKED"
+    """Its socket answered; no media yet."""
+    LIVE = "LIVE"
+    """Media move."""
+    STALLED = "STALLED"
+    """The process is there, but its media or STATS have stopped."""
+    STOPPING = "STOPPING"
+    """Told to end; not reaped yet."""
+    BACKOFF = "BACKOFF"
+    """Failed; is tried again at a known time."""
+    FATAL = "FATAL"
+    """Its document or binary is at fault: tried again at the longest delay, or when one of them changes."""
+    HELD = "HELD"
+    """An operator stopped it; only an operator lets it go on."""
+
+
+@attrs.frozen
+class Transition:
+    """One change of state of one monitor's worker, for log, status page and metrics."""
+
+    monitor_id: int
+    from_state: State
+    to_state: State
+    reason: str
+    at_us: int
+
+
+@attrs.frozen
+class WorkerStatus:
+    """All that is known of one monitor's worker. Wall times in microseconds since the epoch; None where there is nothing to tell.
+
+    `last_exit` is how its latest process ended, `next_start_us` when it will be spawned if nothing else happens, `digest` that of
+    the running document (of the next one, while none runs), `lines` its last log lines, redacted, oldest first.
+    """
+
+    monitor_id: int
+    state: State
+    since_us: int
+    reason: str
+    pid: int | None = None
+    last_exit: Exit | None = None
+    restarts_last_hour: int = 0
+    next_start_us: int | None = None
+    digest: str | None = None
+    frames_per_second: float | None = None
+    lines: tuple[str, ...] = ()

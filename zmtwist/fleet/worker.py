@@ -1,0 +1,291 @@
+"""One monitor's worker: its life (machine.py) wired to its process (process.py) and its socket (wire.link)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from zmtwist.fleet.launch import Fingerprint, fingerprint, remove_dead_socket, remove_document, socket_path
+from zmtwist.fleet.lines import Opening
+from zmtwist.fleet.machine import Core, Life, new_life
+from zmtwist.fleet.policy import HOUR, Exit, Phase, Verdict, judge, stall_reason
+from zmtwist.fleet.process import KEPT_LINES, CannotSpawn
+from zmtwist.fleet.run import Run, Surroundings
+from zmtwist.fleet.status import State, Transition, WorkerStatus
+from zmtwist.interfaces import ILinkObserver
+from zmtwist.pipeline.document import Document
+from zmtwist.wire.link import NotLinked
+from zmtwist.wire.messages import Response
+
+UP = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STALLED})
+IDLE = frozenset({State.STOPPED, State.HELD})
+
+
+@implementer(ILinkObserver)
+class Worker:
+    """Runs one worker for one monitor, never a second one before the first was reaped."""
+
+    log = Logger()
+
+    def __init__(self, monitor_id: int, around: Surroundings) -> None:
+        self.monitor_id = monitor_id
+        self._around = around
+        self._clock = IReactorTime(around.reactor)
+        self._document: Document | None = None
+        self._refusal = "it has no document yet"
+        self._tried: tuple[str, Fingerprint | None] | None = None
+        self._run: Run | None = None
+        self._last_exit: Exit | None = None
+        self._lines: tuple[str, ...] = ()
+        self._spawned_before = False
+        self._restarts: deque[float] = deque()
+        self._idle_waiters: list[Deferred[None]] = []
+        config = around.settings.zmnext.worker
+        self._core = Core(
+            monitor_id=monitor_id,
+            clock=self._clock,
+            wall=around.wall,
+            turn=around.turn,
+            jitter=around.jitter,
+            announce=self._announced,
+            min_backoff_seconds=config.min_backoff_seconds,
+            max_backoff_seconds=config.max_backoff_seconds,
+            stable_seconds=config.stable_seconds,
+        )
+        self._core.body = self
+        self._life: Life = new_life(self._core)
+
+    # What the fleet asks for.
+
+    @property
+    def state(self) -> State:
+        """Its state now."""
+        return self._core.state
+
+    def want(self, document: Document) -> None:
+        """Run with this document: started if it does not run, restarted if it runs with another; BACKOFF, HELD and a stop are respected."""
+        self._document = document
+        if self._run is not None and self.state in UP:
+            if self._run.digest != document.digest:
+                self._life.restart("its document changed")
+        elif self.state is State.FATAL:
+            if self._tried != (document.digest, fingerprint(self._around.settings)):
+                self._life.start("its document or binary changed")
+        elif self.state in (State.STOPPED, State.STOPPING):
+            self._life.start("wanted")
+
+    def refuse(self, reason: str) -> None:
+        """Run no more: there is no document for it, for `reason`."""
+        self._document, self._refusal = None, reason
+        self._life.stop(reason)
+
+    def start(self, reason: str) -> None:
+        """Do not wait any longer: release it and try at once."""
+        self._life.release(reason)
+        self._life.start(reason)
+
+    def stop(self, reason: str) -> None:
+        """Stop it; `want` starts it again."""
+        self._life.stop(reason)
+
+    def restart(self, reason: str) -> None:
+        """Stop it and start it again."""
+        self._life.restart(reason)
+
+    def hold(self, reason: str) -> None:
+        """Stop it until `release`."""
+        self._life.hold(reason)
+
+    def release(self, reason: str) -> None:
+        """Let it be started again."""
+        self._life.release(reason)
+
+    def replace(self) -> None:
+        """Stop a stalled one; it is started again after a delay."""
+        self._life.replace(self._core.reason)
+
+    def look(self) -> None:
+        """Mark it STALLED if its signs of life are too old."""
+        run, core = self._run, self._core
+        phases: dict[State, Phase] = {State.STARTING: "spawned", State.LINKED: "linked", State.LIVE: "live"}
+        phase = phases.get(core.state)
+        if run is None or phase is None:
+            return
+        signs = run.signs(phase, core.since)
+        reason = stall_reason(signs, self._clock.seconds(), self._around.settings.zmnext.worker.watchdog_seconds)
+        if reason is not None:
+            self._life.stalled(reason)
+
+    def idle(self) -> Deferred[None]:
+        """Fires when it is STOPPED or HELD: its process, if it had one, was reaped."""
+        if self.state in IDLE:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._idle_waiters.append(waiter)
+        return waiter
+
+    def command(self, name: str, **fields: Any) -> Deferred[Response]:
+        """Send a COMMAND; fails with NotLinked while nothing runs, else as the link's does."""
+        if self._run is None:
+            return fail(NotLinked(f"monitor {self.monitor_id} has no worker now: it is {self.state}"))
+        return self._run.link.command(name, **fields)
+
+    def status(self) -> WorkerStatus:
+        """Everything there is to tell of it."""
+        run, core, now = self._run, self._core, self._clock.seconds()
+        digest = run.digest if run else self._document.digest if self._document else None
+        start_us = None if core.start_at is None else self._around.wall() + round((core.start_at - now) * 1e6)
+        self._forget_old_restarts(now)
+        return WorkerStatus(
+            monitor_id=self.monitor_id,
+            state=core.state,
+            since_us=core.since_us,
+            reason=core.reason,
+            pid=run.child.pid if run else None,
+            last_exit=self._last_exit,
+            restarts_last_hour=len(self._restarts),
+            next_start_us=start_us,
+            digest=digest,
+            frames_per_second=run.frames_per_second if run and core.state is State.LIVE else None,
+            lines=self._all_lines(),
+        )
+
+    # What its life asks for.
+
+    def launch(self) -> None:
+        """See `machine.Body`."""
+        try:
+            self._run = run = self._new_run()
+        except CannotSpawn as error:
+            self._clear_up()
+            self._give_up(Verdict(error.fatal, error.reason))
+        except Exception:
+            self.log.failure("monitor {monitor_id}: starting its worker failed", monitor_id=self.monitor_id)
+            self._clear_up()
+            self._give_up(Verdict(False, "an internal error at the start; see the log"))
+        else:
+            self._note_start(run)
+            self._life.spawned(f"spawned as process {run.child.pid}")
+
+    def terminate(self) -> None:
+        """See `machine.Body`."""
+        if self._run is not None:
+            self._run.stop()
+
+    # What its process says.
+
+    def opening_logged(self, told: Opening) -> None:
+        """See `process.Reports`."""
+        self._around.sink.logged_opening(self.monitor_id, told.token, told.cause, self._around.wall())
+
+    def child_exited(self, ended: Exit) -> None:
+        """See `process.Reports`."""
+        self._last_exit = ended
+        if self._run is None:
+            return
+        Deferred.fromCoroutine(self._finish(self._run, ended)).addErrback(
+            lambda failure: self.log.failure(
+                "monitor {monitor_id}: clearing up failed", failure, monitor_id=self.monitor_id
+            )
+        )
+
+    # What its link says.
+
+    def linked(self) -> None:
+        """See `ILinkObserver`."""
+        self._life.linked("its socket answered")
+
+    def media(self, frames_per_second: float | None) -> None:
+        """See `ILinkObserver`."""
+        if self._run is not None:
+            self._run.saw_media(frames_per_second)
+            self._life.live("media move")
+
+    def stats(self) -> None:
+        """See `ILinkObserver`."""
+        if self._run is not None:
+            self._run.saw_stats()
+            if not self._run.sends_video():
+                self._life.live("STATS come, and it sends no video")
+
+    def bye(self) -> None:
+        """See `ILinkObserver`."""
+        self.log.debug("monitor {monitor_id}: its worker said BYE", monitor_id=self.monitor_id)
+
+    def unlinked(self, reason: str) -> None:
+        """See `ILinkObserver`. No change of state: its process may just have ended, and if not, the watchdog tells by the ages."""
+        if self._run is not None:
+            self._run.frames_per_second = None
+
+    # Inside.
+
+    def _new_run(self) -> Run:
+        if self._document is None:
+            raise CannotSpawn(self._refusal, fatal=True)
+        self._tried = (self._document.digest, fingerprint(self._around.settings))
+        return Run(self._around, self.monitor_id, self._document, reports=self, observer=self)
+
+    def _note_start(self, run: Run) -> None:
+        if self._spawned_before:
+            self._restarts.append(run.spawned_at)
+            self._forget_old_restarts(run.spawned_at)
+        self._spawned_before = True
+        self.log.info(
+            "monitor {monitor_id}: worker started as process {pid}",
+            monitor_id=self.monitor_id,
+            pid=run.child.pid,
+            digest=run.digest,
+        )
+
+    async def _finish(self, run: Run, ended: Exit) -> None:
+        """The process is reaped: read the socket to its end, clear up, and only then let the next one come."""
+        await run.close()
+        told_to = self.state is State.STOPPING
+        verdict = Verdict(False, str(ended)) if told_to else judge(ended, run.child.errors())
+        self._lines = self._all_lines()
+        self._run = None
+        try:
+            self._clear_up()
+            self._remove_socket()
+            self._around.sink.gone(self.monitor_id)
+        finally:
+            self._give_up(verdict)
+
+    def _give_up(self, verdict: Verdict) -> None:
+        (self._life.doomed if verdict.fatal else self._life.failed)(verdict.reason)
+
+    def _clear_up(self) -> None:
+        try:
+            remove_document(self._around.settings, self.monitor_id)
+        except (OSError, CannotSpawn) as error:
+            self.log.warn(
+                "monitor {monitor_id}: cannot remove its document: {error}",
+                monitor_id=self.monitor_id,
+                error=str(error),
+            )
+
+    def _remove_socket(self) -> None:
+        """A killed worker leaves its socket; one that ended by itself took it along."""
+        try:
+            remove_dead_socket(socket_path(self._around.settings, self.monitor_id))
+        except CannotSpawn as error:
+            self.log.warn("monitor {monitor_id}: {error}", monitor_id=self.monitor_id, error=error.reason)
+
+    def _all_lines(self) -> tuple[str, ...]:
+        return (self._lines + (self._run.child.lines() if self._run else ()))[-KEPT_LINES:]
+
+    def _forget_old_restarts(self, now: float) -> None:
+        while self._restarts and now - self._restarts[0] > HOUR:
+            self._restarts.popleft()
+
+    def _announced(self, transition: Transition) -> None:
+        if transition.to_state in IDLE:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
+        self._around.announce(transition)

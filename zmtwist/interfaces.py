@@ -1,0 +1,91 @@
+"""The seams between the parts. Each has one provider in the package and a double in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from zmtwist.changes import Change
+    from zmtwist.pipeline.monitor import Monitor
+    from zmtwist.wire.messages import Event, Hello, Response
+    from zmtwist.zm.errors import Unsure
+    from zmtwist.zm.paths import EventPlace
+
+
+class IEventSink(Interface):
+    """Takes what workers say. Calls are quick, in order per monitor, and never raise. Wall times in microseconds since the epoch."""
+
+    def hello(monitor_id: int, hello: Hello) -> None:
+        """Codec parameters of one of the worker's streams."""
+
+    def event(monitor_id: int, event: Event, at_us: int) -> None:
+        """One EVENT message, received at `at_us`."""
+
+    def rate(monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None:
+        """A new sample of the camera's capture rate."""
+
+    def gap(monitor_id: int, missed: int) -> None:
+        """The event sequence shows that `missed` events were not received."""
+
+    def logged_opening(monitor_id: int, token: str, cause: str, at_us: int) -> None:
+        """The worker's log told of a clip's opening (worker.md, 1); the same token may come as an event too."""
+
+    def gone(monitor_id: int) -> None:
+        """The worker's process has ended: nothing more will be said of its open clips."""
+
+
+class ILinkObserver(Interface):
+    """Hears how one worker's link fares, for its supervision. Calls are quick and never raise; none come after an `abort`."""
+
+    def linked() -> None:
+        """The socket answered: connected, and the first message has come."""
+
+    def media(frames_per_second: float | None) -> None:
+        """Media was seen to move; the capture rate where two samples already give one."""
+
+    def stats() -> None:
+        """A STATS message came."""
+
+    def bye() -> None:
+        """The worker said that it is stopping."""
+
+    def unlinked(reason: str) -> None:
+        """The connection is gone; the link tries again by itself unless it drains."""
+
+
+class ICommander(Interface):
+    """Sends COMMANDs to workers."""
+
+    def command(monitor_id: int, name: str, **fields: Any) -> Deferred[Response]:
+        """Send one command. Fails with `wire.link.NotLinked`, `wire.link.CommandTimeout` or `ValueError` (fields)."""
+
+
+class IEventStore(Interface):
+    """ZoneMinder's Events and Frames rows. Holds no state of its own: what a handle means comes in and goes out by value."""
+
+    def commit(
+        changes: Sequence[Change], places: Mapping[str, EventPlace], monitors: Mapping[int, Monitor]
+    ) -> Deferred[Mapping[str, EventPlace]]:
+        """Write `changes` in one transaction, in their order per handle, and give the places of the events that they opened.
+
+        `places` knows every handle that is not opened by `changes` themselves; `monitors` every monitor that has an OpenEvent here.
+        Fails with `zm.errors.Retryable` (nothing is written: the same again later), `zm.errors.Unsure` (the commit's answer was lost:
+        ask `landed` first), or `zm.errors.Refused` (the database will not take this batch as it is, however often).
+        """
+
+    def landed(unsure: Unsure) -> Deferred[bool]:
+        """Whether the transaction that failed with `unsure` is in the database after all. Fails with `zm.errors.Retryable`."""
+
+
+class ICatalog(Interface):
+    """Reads of ZoneMinder's configuration rows."""
+
+    def monitors() -> Deferred[Sequence[Monitor]]:
+        """All monitors of this server, each with its zones and storage, in a constant number of queries."""
+
+    unreadable = Attribute("Monitor ids whose rows made no sense at the last read, with the reason each.")

@@ -1,0 +1,27 @@
+"""What the service tells of as it happens, for the feed, the demo's account and tests: plain values, published after the fact."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class EventOpened:
+    """An `Events` row was committed for a clip that has begun (or for activity without a recorder)."""
+
+    monitor_id: int
+    event_id: int
+    start_us: int
+    cause: str
+
+
+@attrs.frozen
+class EventClosed:
+    """An event is over and its row closed. `path` is the clip's file, None for an event without one. Length in microseconds."""
+
+    monitor_id: int
+    event_id: int
+    length_us: int
+    frames: int
+    alarm_frames: int
+    path: str | None

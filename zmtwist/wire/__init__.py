@@ -1,0 +1,1 @@
+"""Bytes to messages and back: the worker's stream socket (framing, typed messages, the protocol, the link)."""

@@ -1,0 +1,371 @@
+"""What a worker's plugins say: the JSON details of EVENT messages as typed values (doc/reference/wire.md).
+
+Plugins add keys at any time, so unknown keys are ignored. A detail of a kind not known here, or of a known kind with a value of the
+wrong type, is kept whole as `RawDetail`. The values are msgspec structs because msgspec parses JSON straight into them: that is what
+keeps a typed event within a few times the cost of slicing it off the stream (tests/bench/bench_wire.py). None can be part of a cycle,
+so the garbage collector is spared all of them (`gc=False`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+class DetectedObject(msgspec.Struct, frozen=True, gc=False):
+    """One box of a detection, in either published shape. Confidence is 0 to 1; boxes are pixels of the detector's picture."""
+
+    label: str = ""
+    confidence: float = 0.0
+    bbox: tuple[float, float, float, float] | None = None
+    class_id: int | None = None
+    track_id: int | str | None = None
+    zone_id: int | str | None = None
+    x: float | None = None
+    y: float | None = None
+    w: float | None = None
+    h: float | None = None
+
+    @property
+    def box(self) -> tuple[float, float, float, float] | None:
+        """Left, top, width and height, whichever way they were given; None where they were not."""
+        if self.bbox is not None:
+            return self.bbox
+        if self.x is None or self.y is None or self.w is None or self.h is None:
+            return None
+        return (self.x, self.y, self.w, self.h)
+
+
+class Detection(msgspec.Struct, frozen=True, gc=False, tag="detection", tag_field="type"):
+    """Objects seen in one frame. `detections` and `pts_usec` are one published shape, `objects` and `frame_pts_us` the other."""
+
+    stream_id: int = 0
+    pts_usec: int | None = None
+    frame_pts_us: int | None = None
+    detections: tuple[DetectedObject, ...] = ()
+    objects: tuple[DetectedObject, ...] = ()
+
+    @property
+    def found(self) -> tuple[DetectedObject, ...]:
+        """The objects, whichever key they came under."""
+        return self.detections or self.objects
+
+    @property
+    def pts_us(self) -> int | None:
+        """Presentation time of the frame in microseconds, whichever key it came under."""
+        return self.pts_usec if self.pts_usec is not None else self.frame_pts_us
+
+
+class TrackedDetection(Detection, frozen=True, gc=False, tag="tracked_detection", tag_field="type"):
+    """A detection whose objects carry a `track_id` that stays the same from frame to frame."""
+
+
+class Motion(msgspec.Struct, frozen=True, gc=False, tag="motion", tag_field="type"):
+    """Motion in one frame: `changed` cells (motion_gate) or `pixels` (motion_pixel_diff). One comes per frame while there is motion."""
+
+    stream_id: int = 0
+    changed: int | None = None
+    pts_usec: int | None = None
+    algorithm: str | None = None
+    monitor: int | None = None
+    pixels: int | None = None
+    frame_count: int | None = None
+
+    @property
+    def amount(self) -> int:
+        """How much changed, in the plugin's own unit."""
+        return self.changed if self.changed is not None else self.pixels or 0
+
+
+class ZoneMotion(msgspec.Struct, frozen=True, gc=False, tag="zone_motion", tag_field="type"):
+    """Motion inside one zone: changed pixels and blobs."""
+
+    zone: int | str | None = None
+    pixels: int = 0
+    blobs: int = 0
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Description(msgspec.Struct, frozen=True, gc=False, tag="description", tag_field="type"):
+    """A model's sentence about the scene; `threat_level` is LOW, MEDIUM or HIGH where the model was asked for it."""
+
+    text: str = ""
+    prompt: str | None = None
+    model: str | None = None
+    stream_id: int = 0
+    pts_usec: int | None = None
+    threat_level: str | None = None
+    scene_confidence: float | None = None
+    label: str | None = None
+    confidence: float | None = None
+    trigger_type: str | None = None
+    detections: tuple[DetectedObject, ...] = ()
+
+
+class RecordingOpening(msgspec.Struct, frozen=True, gc=False):
+    """A clip was opened under the worker's own name; `clip_token` is to be echoed in the assignment."""
+
+    clip_token: str
+    trigger: str = "continuous"
+
+
+class RecordingSaved(msgspec.Struct, frozen=True, gc=False):
+    """A clip's file is closed. `duration` is seconds; `event_id` is 0 when no assignment reached the worker."""
+
+    path: str
+    event_id: int = 0
+    cause: str = ""
+    duration: float = 0.0
+    frames: int = 0
+    clip_token: str | None = None
+
+
+class ReviewAssets(msgspec.Struct, frozen=True, gc=False, tag="review_assets", tag_field="type"):
+    """The manifest of a clip's synopsis; complete on disk as `<clip dir>/{path_base}/manifest.json`."""
+
+    schema: int = 1
+    monitor_id: int | None = None
+    event_id: int = 0
+    clip_token: str | None = None
+    clip_path: str | None = None
+    path_base: str = "synopsis"
+    t_start_us: int | None = None
+    t_end_us: int | None = None
+    source_w: int | None = None
+    source_h: int | None = None
+    sample_fps: float | None = None
+    plates: tuple[Any, ...] = ()
+    tubes: tuple[Any, ...] = ()
+
+
+class Analytics(msgspec.Struct, frozen=True, gc=False, tag="analytics", tag_field="type"):
+    """A rule fired: `rule_type` is intrusion, linecross, loiter or fall."""
+
+    rule: str = ""
+    rule_type: str = ""
+    track_id: int | str | None = None
+    label: str | None = None
+    dwell_sec: float | None = None
+    direction: str | None = None
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Alert(msgspec.Struct, frozen=True, gc=False, tag="alert", tag_field="type"):
+    """An object that the worker's own policy thinks worth an alert."""
+
+    track_id: int | str | None = None
+    label: str = ""
+    bbox: tuple[float, float, float, float] | None = None
+    confidence: float = 0.0
+    reason: str | None = None
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Sound(msgspec.Struct, frozen=True, gc=False):
+    """One recognised sound."""
+
+    label: str = ""
+    confidence: float = 0.0
+
+
+class AudioEvent(msgspec.Struct, frozen=True, gc=False, tag="audio_event", tag_field="type"):
+    """Sounds recognised in one window of audio."""
+
+    events: tuple[Sound, ...] = ()
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Plate(msgspec.Struct, frozen=True, gc=False):
+    """One number plate."""
+
+    text: str = ""
+    confidence: float = 0.0
+    bbox: tuple[float, float, float, float] | None = None
+    watchlisted: bool = False
+
+
+class Plates(msgspec.Struct, frozen=True, gc=False, tag="lpr", tag_field="type"):
+    """Number plates read in one frame."""
+
+    plates: tuple[Plate, ...] = ()
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Face(msgspec.Struct, frozen=True, gc=False):
+    """One face; `name` is empty where the gallery has no match."""
+
+    name: str = ""
+    similarity: float = 0.0
+    bbox: tuple[float, float, float, float] | None = None
+
+
+class Faces(msgspec.Struct, frozen=True, gc=False, tag="face", tag_field="type"):
+    """Faces seen in one frame."""
+
+    faces: tuple[Face, ...] = ()
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Pose(msgspec.Struct, frozen=True, gc=False, tag="pose", tag_field="type"):
+    """Body poses; their inner form differs between models and is kept as it came."""
+
+    poses: tuple[Any, ...] = ()
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Segmentation(msgspec.Struct, frozen=True, gc=False, tag="segmentation", tag_field="type"):
+    """Segmented objects; their inner form differs between models and is kept as it came."""
+
+    segments: tuple[Any, ...] = ()
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class Reasoning(msgspec.Struct, frozen=True, gc=False, tag="reasoning", tag_field="type"):
+    """A model's longer reasoning about a track or scene."""
+
+    text: str = ""
+    mode: str | None = None
+    track_id: int | str | None = None
+    label: str | None = None
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class BackgroundPlate(msgspec.Struct, frozen=True, gc=False, tag="background_plate", tag_field="type"):
+    """A picture of the scene without moving objects was written."""
+
+    path: str | None = None
+    stream_id: int = 0
+    pts_usec: int | None = None
+
+
+class StreamState(msgspec.Struct, frozen=True, gc=False):
+    """`event` is StreamConnected, StreamDisconnected or StreamReconnecting. The camera's URL that comes with it is not kept."""
+
+    event: str
+    stream_id: int = 0
+    message: str | None = None
+    attempt: int | None = None
+    error: str | None = None
+
+
+class Lifecycle(msgspec.Struct, frozen=True, gc=False):
+    """The raw JSON of codes 0x0101 to 0x0106 and of the snapshot on connect, e.g. `connection_failed`."""
+
+    type: str = ""
+    stream_id: int = 0
+    message: str | None = None
+
+
+class RawDetail(msgspec.Struct, frozen=True, gc=False):
+    """A detail that none of the above fits: its `type` (or `event`), and its JSON as it came."""
+
+    kind: str
+    json: str = ""
+
+
+Detail = (
+    Detection
+    | TrackedDetection
+    | Motion
+    | ZoneMotion
+    | Description
+    | RecordingOpening
+    | RecordingSaved
+    | ReviewAssets
+    | Analytics
+    | Alert
+    | AudioEvent
+    | Plates
+    | Faces
+    | Pose
+    | Segmentation
+    | Reasoning
+    | BackgroundPlate
+    | StreamState
+    | Lifecycle
+    | RawDetail
+)
+
+_Tagged = (
+    Detection
+    | TrackedDetection
+    | Motion
+    | ZoneMotion
+    | Description
+    | ReviewAssets
+    | Analytics
+    | Alert
+    | AudioEvent
+    | Plates
+    | Faces
+    | Pose
+    | Segmentation
+    | Reasoning
+    | BackgroundPlate
+)
+
+EVENT_SNAPSHOT = 0x0001
+EVENT_DETECTION = 0x0301
+EVENT_DESCRIPTION = 0x0302
+EVENT_RECORDING_SAVED = 0x0303
+EVENT_RECORDING_OPENING = 0x0304
+EVENT_REVIEW_ASSETS = 0x0306
+LIFECYCLE_CODES = range(0x0101, 0x0107)
+
+_STREAM_EVENTS = frozenset({"StreamConnected", "StreamDisconnected", "StreamReconnecting"})
+
+_decode_tagged = msgspec.json.Decoder(_Tagged).decode
+_decode_by_code: dict[int, Callable[[bytes], Any]] = {
+    EVENT_RECORDING_SAVED: msgspec.json.Decoder(RecordingSaved).decode,
+    EVENT_RECORDING_OPENING: msgspec.json.Decoder(RecordingOpening).decode,
+    **dict.fromkeys((EVENT_SNAPSHOT, *LIFECYCLE_CODES), msgspec.json.Decoder(Lifecycle).decode),
+}
+_decode_untyped = msgspec.json.Decoder().decode
+
+
+class MalformedDetail(Exception):
+    """The bytes are not JSON, or not a JSON object: often a detail cut at 65,535 bytes."""
+
+
+def decode_detail(code: int, data: bytes) -> Detail:
+    """The detail of an EVENT with this code.
+
+    Raises `MalformedDetail` where `data` is no JSON object; anything else comes back, at worst as `RawDetail`.
+    """
+    try:
+        detail: Detail = _decode_by_code.get(code, _decode_tagged)(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _decode_untagged(code, data)
+    except RecursionError:
+        raise MalformedDetail("nested too deeply") from None
+    return detail
+
+
+def _decode_untagged(code: int, data: bytes) -> Detail:
+    """What the typed decoders refuse: a detection without `type`, a stream's state, or something to keep raw."""
+    try:
+        value = _decode_untyped(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedDetail(str(error)) from None
+    if not isinstance(value, dict):
+        raise MalformedDetail(f"expected a JSON object, got {type(value).__name__}")
+    kind = value.get("type", value.get("event", ""))
+    try:
+        if code == EVENT_DETECTION and "type" not in value and ("objects" in value or "detections" in value):
+            return msgspec.convert({**value, "type": "detection"}, Detection)
+        if kind in _STREAM_EVENTS:
+            return msgspec.convert(value, StreamState)
+    except msgspec.ValidationError:
+        pass  # of a known kind but not of its form: kept raw below, where the caller counts it
+    return RawDetail(kind if isinstance(kind, str) else "", data.decode("utf-8", "replace"))

@@ -12,7 +12,7 @@ here = Path(__file__).parent
 version: dict[str, str] = {}
 exec((here / "zmtwist" / "_version.py").read_text(), version)
 
-SIM = ["av>=12"]
+SIM = ["av>=14"]
 CONCH = ["twisted[conch]>=24.11"]
 TEST = [
     "pytest>=8",

@@ -1,0 +1,258 @@
+"""Events and Frames rows, on every kind of database."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from zope.interface.verify import verifyObject
+
+from tests.zm.site import SECOND, alarms, at, closing, opening
+from zmtwist.changes import AddFrame, ClipSaved, Tally, UpdateEvent
+from zmtwist.interfaces import IEventStore
+from zmtwist.zm.errors import Refused, Retryable, Unusable
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_from_its_opening_to_its_close(site):
+    assert verifyObject(IEventStore, site.store)
+    places = await site.write(
+        opening(), *alarms("a", [12, 13]), UpdateEvent(handle="a", length_us=2 * SECOND, frames=21)
+    )
+    place = places["a"]
+    event = site.event(place.event_id)
+    assert event["StartDateTime"] == "2026-03-01 12:00:00"
+    assert event["EndDateTime"] is None
+    assert (event["Name"], event["Cause"], event["Length"], event["Frames"]) == ("New Event", "Continuous", 2.0, 21)
+    assert (event["Width"], event["Height"]) == (640, 360)
+    await site.until(lambda: site.event(place.event_id)["DefaultVideo"] == place.video_name)
+    await site.write(
+        *alarms("a", [30], 80),
+        closing(tally=Tally(3, 180, 80, 30), video_name=place.video_name, disk_bytes=4321),
+        places=places,
+    )
+    event = site.event(place.event_id)
+    assert event["Name"] == f"Event-{place.event_id}"
+    assert event["EndDateTime"] == "2026-03-01 12:00:10"
+    assert (event["Length"], event["Frames"], event["AlarmFrames"], event["TotScore"]) == (10.0, 100, 3, 180)
+    assert (event["AvgScore"], event["MaxScore"], event["DiskSpace"]) == (60, 80, 4321)
+    assert event.get("MaxScoreFrameId", 30) == 30
+    frames = site.frames(place.event_id)
+    assert [(f["FrameId"], f["Type"], f["Delta"], f["Score"]) for f in frames] == [
+        (1, "Normal", 0.0, 0),
+        (12, "Alarm", 1.1, 50),
+        (13, "Alarm", 1.2, 50),
+        (30, "Alarm", 2.9, 80),
+        (100, "Normal", 10.0, 0),
+    ]
+    assert [f["TimeStamp"][-8:] for f in frames] == ["12:00:00", "12:00:01", "12:00:01", "12:00:02", "12:00:10"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_that_is_opened_and_closed_in_one_batch(site):
+    places = await site.write(opening(), *alarms("a", [5]), closing(tally=Tally(1, 50, 50, 5), disk_bytes=77))
+    event = site.event(places["a"].event_id)
+    assert (event["Frames"], event["DiskSpace"], event["Name"]) == (100, 77, f"Event-{event['Id']}")
+    assert [f["FrameId"] for f in site.frames(event["Id"])] == [1, 5, 100]
+    (summary,) = site.rows("Event_Summaries")
+    assert (summary["TotalEvents"], summary["TotalEventDiskSpace"], summary["HourEventDiskSpace"]) == (1, 77, 77)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_without_a_clip_has_no_video(site):
+    places = await site.write(opening(token=None), closing(frames=1, length_us=0, video_name=None, disk_bytes=0))
+    event = site.event(places["a"].event_id)
+    assert (event["DefaultVideo"], event["Videoed"], event["DiskSpace"]) == ("", 0, 0)
+    assert [f["FrameId"] for f in site.frames(event["Id"])] == [1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_clip_that_never_came_leaves_no_name_behind(site):
+    places = await site.write(opening())
+    await site.until(lambda: site.event(places["a"].event_id)["DefaultVideo"] != "")
+    await site.write(closing(video_name=None, disk_bytes=0), places=places)
+    event = site.event(places["a"].event_id)
+    assert (event["DefaultVideo"], event["Videoed"]) == ("", 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_notes_are_added_and_what_the_user_wrote_stays(site):
+    places = await site.write(opening(notes="seen before"), UpdateEvent(handle="a", note="a person"))
+    event_id = places["a"].event_id
+    site.run("UPDATE Events SET Notes = 'by hand' WHERE Id = %s", event_id)
+    await site.write(UpdateEvent(handle="a", note="a car"), UpdateEvent(handle="a", note="a car"), places=places)
+    assert site.event(event_id)["Notes"] == "by hand\na car"
+    await site.write(closing(note="a dog"), places=places)
+    await site.write(UpdateEvent(handle="a", note="late words"), places=places)
+    assert site.event(event_id)["Notes"] == "by hand\na car\na dog\nlate words"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_closed_event_keeps_its_figures(site):
+    places = await site.write(opening(), closing())
+    before = site.event(places["a"].event_id), site.frames(places["a"].event_id)
+    late = [
+        AddFrame("a", 200, 20 * SECOND, 9),
+        UpdateEvent(handle="a", length_us=99, frames=999, cause="Motion", tally=Tally(9, 9, 9, 9)),
+    ]
+    await site.write(*late, places=places)
+    assert (site.event(places["a"].event_id), site.frames(places["a"].event_id)) == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_settling_gives_each_row_the_ordinal_of_its_time(site):
+    places = await site.write(opening(), *alarms("a", [21, 41]))  # numbered at 10 frames a second
+    await site.write(
+        *alarms("a", [61]), closing(frames=200, length_us=10 * SECOND, settle=True), places=places
+    )  # it was 20
+    frames = site.frames(places["a"].event_id)
+    assert [(f["FrameId"], f["Delta"]) for f in frames] == [(1, 0.0), (41, 2.0), (81, 4.0), (120, 6.0), (200, 10.0)]
+    assert [f["TimeStamp"][-2:] for f in frames] == ["00", "02", "04", "06", "10"]
+    event = site.event(places["a"].event_id)
+    assert (event["Frames"], event["AlarmFrames"], event["TotScore"], event["MaxScore"]) == (200, 3, 150, 50)
+    assert event.get("MaxScoreFrameId", 41) == 41
+
+
+@pytest_twisted.ensureDeferred
+async def test_frames_beyond_a_clips_end_are_brought_within_it(site):
+    places = await site.write(opening(), *alarms("a", [10, 20, 30]))
+    await site.write(closing(frames=3, length_us=SECOND, tally=Tally(3, 150, 50, 10)), places=places)
+    event_id = places["a"].event_id
+    assert [f["FrameId"] for f in site.frames(event_id)] == [1, 2, 3]
+    event = site.event(event_id)
+    assert (event["Frames"], event["AlarmFrames"], event["TotScore"]) == (3, 2, 100)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_same_batch_again_changes_nothing(site):
+    batch = [
+        *alarms("a", [5, 6]),
+        UpdateEvent(handle="a", length_us=SECOND, frames=11, note="a person"),
+        closing(settle=True, frames=50, tally=Tally(2, 100, 50, 5)),
+    ]
+    places = await site.write(opening())
+    await site.write(*batch, places=places)
+    before = (
+        site.rows("Events"),
+        [{**f, "Id": 0} for f in site.frames(places["a"].event_id)],
+        site.rows("Event_Summaries"),
+    )
+    await site.write(*batch, places=places)
+    after = (
+        site.rows("Events"),
+        [{**f, "Id": 0} for f in site.frames(places["a"].event_id)],
+        site.rows("Event_Summaries"),
+    )
+    assert after == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_said_of_a_deleted_event_is_left_out_and_the_rest_is_written(site):
+    places = await site.write(opening(), opening(handle="b", monitor_id=2))
+    site.run("DELETE FROM Frames WHERE EventId = %s", places["a"].event_id)
+    site.run("DELETE FROM Events WHERE Id = %s", places["a"].event_id)
+    await site.write(*alarms("a", [5]), closing("a"), *alarms("b", [5]), closing("b"), places=places)
+    assert site.rows("Events", f"Id = {places['a'].event_id}") == []
+    assert site.frames(places["a"].event_id) == []
+    assert [f["FrameId"] for f in site.frames(places["b"].event_id)] == [1, 5, 100]
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_written_of_a_batch_that_fails(site):
+    with pytest.raises(Refused, match="event nobody was never opened"):
+        await site.write(opening(), AddFrame("nobody", 2, 0))
+    with pytest.raises(Refused, match="monitor 99, which is not known"):
+        await site.write(opening(), opening(handle="b", monitor_id=99))
+    assert site.rows("Events") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_time_that_is_none_is_refused(site):
+    with pytest.raises(Refused, match="makes no sense"):
+        await site.write(opening(start_us=10**20))
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_upgrade_under_way_does_no_harm_to_good_rows(site, monkeypatch):
+    def half_done(*args):
+        raise Unusable("db", ["Events.Notes"])
+
+    places = await site.write(opening())
+    site.database.saw_version("another")
+    with monkeypatch.context() as patch:
+        patch.setattr("zmtwist.zm.pool.probe", half_done)
+        with pytest.raises(Retryable, match=r"Events\.Notes"):
+            await site.write(closing(), places=places)
+    await site.write(closing(), places=places)
+    assert site.event(places["a"].event_id)["EndDateTime"] is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_bad_data_is_refused_with_the_drivers_code(mysite):
+    """MariaDB's strict mode: a size that no column takes."""
+    places = await mysite.write(opening())
+    with pytest.raises(Refused) as refused:
+        await mysite.write(closing(disk_bytes=1 << 70), places=places)
+    assert refused.value.code == 1264
+    assert mysite.event(places["a"].event_id)["EndDateTime"] is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_saved_clip_writes_nothing_by_itself(site):
+    saved = ClipSaved(handle="a", path="/x.mkv", duration_us=5, frames=3, tally=Tally())
+    places = await site.write(opening(), saved)
+    await site.until(lambda: site.event(places["a"].event_id)["DefaultVideo"] != "")
+    before = site.event(places["a"].event_id)
+    assert await site.write(saved, places=places) == places
+    assert site.event(places["a"].event_id) == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_values_beyond_the_columns_are_cut_to_them(site):
+    huge = 10**15
+    places = await site.write(
+        opening(cause="C" * 50_000, notes="n" * 70_000),
+        AddFrame("a", 2, huge, 10**9),
+        closing(length_us=huge * 1000, tally=Tally(huge, huge, huge, 2), frames=5, note="more"),
+    )
+    event = site.event(places["a"].event_id)
+    assert (event["AvgScore"], event["MaxScore"], event["TotScore"]) == (1, 65535, 4294967295)
+    assert site.frames(event["Id"])[1]["Delta"] == 999999.99
+    assert site.frames(event["Id"])[1]["Score"] == 65535
+
+
+@pytest_twisted.ensureDeferred
+async def test_emoji_and_other_scripts_never_fail(site):
+    places = await site.write(opening(cause="Detection: 🐕 собака"), UpdateEvent(handle="a", note="a 🐕 at the dør"))
+    event = site.event(places["a"].event_id)
+    if site.flavour == "zm136":  # its tables are latin1 here
+        assert (event["Cause"], event["Notes"]) == ("Detection: ? ??????", "a ? at the dør")
+    else:
+        assert (event["Cause"], event["Notes"]) == ("Detection: 🐕 собака", "a 🐕 at the dør")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_name_of_the_operators_takes_the_place_of_the_prefix(site):
+    from zmtwist.zm.store import EventStore
+
+    site.store = EventStore(site.database, zone=site.zone, event_name="zm-next 🐕")
+    places = await site.write(opening(), closing())
+    assert site.event(places["a"].event_id)["Name"] == f"zm-next {'?' if site.flavour == 'zm136' else '🐕'}"
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_events_of_many_monitors_in_one_batch(site):
+    for number in range(3, 30):
+        site.run("INSERT INTO Monitors (Id, Name, Width, Height, StorageId) VALUES (%s, 'm', 4, 4, 3)", number)
+    await site.read_monitors()
+    changes = [
+        opening(handle=f"h{n}", monitor_id=n % 29 + 1, start_us=at("2026-03-01 12:00:00") + n) for n in range(120)
+    ]
+    places = await site.write(*changes)
+    frames = [change for n in range(120) for change in alarms(f"h{n}", range(2, 20))]
+    assert len(frames) > 2000
+    await site.write(*frames, places=places)
+    for handle, place in places.items():
+        event = site.event(place.event_id)
+        assert event["MonitorId"] == place.monitor_id == int(handle[1:]) % 29 + 1
+        assert event["Frames"] == 19
+    assert len(site.rows("Frames")) == 120 * 19

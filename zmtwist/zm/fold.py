@@ -1,0 +1,84 @@
+"""A batch of changes, folded: all that it says of one event in one place, in an order that no longer matters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from zmtwist.changes import AddFrame, Change, CloseEvent, OpenEvent, Tally, UpdateEvent
+
+
+@attrs.define
+class Touch:
+    """What a batch says of one event. Built by `fold`, read only after that.
+
+    `length_us`, `tally` and `cause` are the last ones given, `frames_seen` is the highest count, `notes` are in order. Once an event is
+    closed, only notes are still taken (a description may come late): its figures are final.
+    """
+
+    handle: str
+    opened: OpenEvent | None = None
+    frames: list[AddFrame] = attrs.field(factory=list)
+    length_us: int | None = None
+    frames_seen: int = 0
+    tally: Tally | None = None
+    cause: str | None = None
+    notes: list[str] = attrs.field(factory=list)
+    closed: CloseEvent | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        """There is nothing in it to write."""
+        return not (
+            self.opened
+            or self.frames
+            or self.length_us is not None
+            or self.frames_seen
+            or self.tally
+            or self.cause is not None
+            or self.notes
+            or self.closed
+        )
+
+
+def fold(changes: Iterable[Change]) -> dict[str, Touch]:
+    """By handle, in the order in which the batch first names each. A `ClipSaved` writes nothing."""
+    touches: dict[str, Touch] = {}
+    for change in changes:
+        touch = touches.get(change.handle)
+        if touch is None:
+            touch = touches[change.handle] = Touch(change.handle)
+        if isinstance(change, AddFrame):
+            if touch.closed is None:
+                touch.frames.append(change)
+        elif isinstance(change, OpenEvent):
+            touch.opened = change
+        elif isinstance(change, UpdateEvent):
+            _update(touch, change)
+        elif isinstance(change, CloseEvent):
+            _close(touch, change)
+    return {handle: touch for handle, touch in touches.items() if not touch.says_nothing}
+
+
+def _update(touch: Touch, change: UpdateEvent) -> None:
+    if change.note:
+        touch.notes.append(change.note)
+    if touch.closed is not None:
+        return
+    if change.length_us is not None:
+        touch.length_us = change.length_us
+    if change.frames is not None:
+        touch.frames_seen = max(touch.frames_seen, change.frames)
+    if change.tally is not None:
+        touch.tally = change.tally
+    if change.cause is not None:
+        touch.cause = change.cause
+
+
+def _close(touch: Touch, change: CloseEvent) -> None:
+    if change.note:
+        touch.notes.append(change.note)
+    if change.cause is not None:
+        touch.cause = change.cause
+    touch.length_us, touch.tally, touch.closed = change.length_us, change.tally, change

@@ -1,0 +1,155 @@
+"""Values for rows: what fits a column, how frames are numbered once a clip's true length is known, which notes are new. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import tzinfo
+from typing import NamedTuple
+
+from zmtwist.changes import AddFrame, Tally
+from zmtwist.zm.paths import SECOND, local_time
+from zmtwist.zm.schema import Column
+
+NEW_EVENT = "New Event"
+"""Events.Name while nobody has given the event one: the close replaces this and nothing else."""
+
+MAX_NOTES = 16_000
+"""Characters of Events.Notes: what a TEXT column holds in any character set."""
+
+SMALLINT = 0xFFFF
+INT = 0xFFFF_FFFF
+MAX_DELTA = 99_999_999
+MAX_LENGTH = 9_999_999_999
+
+_FRAME_TYPES = {"Normal": "'Normal'", "Bulk": "'Bulk'", "Alarm": "'Alarm'"}
+_CODE_PAGES = {"latin1": "cp1252", "ascii": "ascii"}
+
+
+class Frame(NamedTuple):
+    """A row of `Frames` without its event: Delta in hundredths of a second, as the column keeps it."""
+
+    frame_id: int
+    kind: str
+    centis: int
+    score: int
+
+
+FIRST_FRAME = Frame(1, "Normal", 0, 0)
+
+
+def clamp(value: int, most: int) -> int:
+    """`value` within an unsigned column's range."""
+    return 0 if value < 0 else min(value, most)
+
+
+def hundredths(micros: int) -> int:
+    """Microseconds as hundredths of a second, rounded half up; never negative."""
+    return max(0, (micros + 5_000) // 10_000)
+
+
+def decimal(centis: int) -> str:
+    """Hundredths as a DECIMAL's text."""
+    return f"{centis // 100}.{centis % 100:02}"
+
+
+def fit(text: str, column: Column) -> str:
+    """`text` cut to the column's width, with `?` for what its character set can't hold (an emoji in latin1 or 3-byte utf8)."""
+    if column.charset == "utf8mb3":
+        text = "".join(c if c <= "\uffff" else "?" for c in text)
+    coding = _CODE_PAGES.get(column.charset, "utf-8")
+    if column.length is not None and not column.in_bytes:
+        text = text[: column.length]
+    encoded = text.encode(coding, "replace")
+    if column.length is not None and column.in_bytes:
+        encoded = encoded[: column.length]
+    return encoded.decode(coding, "ignore")
+
+
+def frame(change: AddFrame) -> Frame:
+    """An `AddFrame` as its row. An unknown kind counts as what its score says."""
+    score, centis, kind = change.score, (change.offset_us + 5_000) // 10_000, change.kind
+    if not (0 <= score <= SMALLINT and 0 <= centis <= MAX_DELTA and kind in _FRAME_TYPES):
+        score, centis = clamp(score, SMALLINT), clamp(centis, MAX_DELTA)
+        kind = kind if kind in _FRAME_TYPES else "Alarm" if score else "Normal"
+    return Frame(change.frame_id, kind, centis, score)
+
+
+def risen(changes: Iterable[AddFrame], last: int) -> list[Frame]:
+    """Rows for the changes whose FrameId is above all before, `last` included. Others are already there (a batch written again), or
+    would stand out of order, which scrambles ZoneMinder's cues; either way they are left out."""
+    rows: list[Frame] = []
+    for change in changes:
+        if last < change.frame_id <= INT:
+            last = change.frame_id
+            rows.append(frame(change))
+    return rows
+
+
+def frame_values(event_id: int, frames: Iterable[Frame], start_us: int, zone: tzinfo | None) -> list[str]:
+    """The rows as SQL text, `(EventId,FrameId,Type,TimeStamp,Delta,Score)` each: numbers, dates and words of our own making only.
+
+    TimeStamp is StartDateTime + Delta, in local time. (As text, a thousand rows are written in a fraction of the time that a driver
+    takes to quote their values one by one.)
+    """
+    start = start_us // SECOND
+    stamps: dict[int, str] = {}
+    values = []
+    for frame_id, kind, centis, score in frames:
+        second = start + centis // 100
+        stamp = stamps.get(second)
+        if stamp is None:
+            stamp = stamps[second] = local_time(second * SECOND, zone).isoformat(" ")
+        values.append(
+            f"({event_id},{frame_id},{_FRAME_TYPES[kind]},'{stamp}',{centis // 100}.{centis % 100:02},{score})"
+        )
+    return values
+
+
+def settle(rows: Iterable[Frame], frames: int, length_us: int) -> list[Frame]:
+    """The rows with the ordinals that their Deltas have in a finished clip of `frames` frames: ascending, distinct, 1 to `frames`.
+
+    If there are more rows than frames, those with the lowest scores go, never the first. The same again gives the same.
+    """
+    ordered = sorted(rows, key=lambda row: (row.centis, row.frame_id))
+    if surplus := len(ordered) - frames:
+        lowest = sorted(range(1, len(ordered)), key=lambda i: (ordered[i].score, -i))[: max(0, surplus)]
+        gone = set(lowest)
+        ordered = [row for i, row in enumerate(ordered) if i not in gone]
+    span = hundredths(length_us)
+    ordinals: list[int] = []
+    for row in ordered:
+        ideal = 1 + (2 * row.centis * (frames - 1) + span) // (2 * span) if span else 1
+        ordinals.append(max(ideal, ordinals[-1] + 1 if ordinals else 1))
+    most = frames
+    for i in range(len(ordinals) - 1, -1, -1):
+        ordinals[i] = most = min(ordinals[i], most)
+        most -= 1
+    return [row._replace(frame_id=ordinal) for row, ordinal in zip(ordered, ordinals, strict=True)]
+
+
+def recount(rows: Iterable[Frame]) -> Tally:
+    """The scores that the rows add up to."""
+    alarm_frames = total = best = 0
+    best_frame = 1
+    for row in rows:
+        if row.score > 0:
+            alarm_frames += 1
+            total += row.score
+            if row.score > best:
+                best, best_frame = row.score, row.frame_id
+    return Tally(alarm_frames, total, best, best_frame)
+
+
+def add_notes(present: str, notes: Sequence[str], column: Column) -> str:
+    """`present` with each line of `notes` that it has not yet, in order. Nothing that is there is changed, and once it is full
+    nothing is added."""
+    lines = present.splitlines()
+    known = set(lines)
+    text = present
+    for note in notes:
+        for line in note.splitlines():
+            line = fit(line.strip(), column)
+            if line and line not in known and len(text) + len(line) < MAX_NOTES:
+                known.add(line)
+                text = f"{text}\n{line}" if text else line
+    return text

@@ -1,0 +1,86 @@
+"""ZoneMinder's Events and Frames rows, behind `IEventStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from zmtwist.interfaces import IEventStore
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.zm.errors import CommitLost, DatabaseError, Refused, Retryable, Unsure, Unusable
+from zmtwist.zm.events import Batch, write
+from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.pool import Database
+from zmtwist.zm.written import Written, add_to_storage, landed, name_videos
+
+if TYPE_CHECKING:
+    from zmtwist.changes import Change
+
+log = Logger()
+
+
+@implementer(IEventStore)
+class EventStore:
+    """Writes batches into one database. `zone` None means the host's time zone; `event_name`, if given, is what every event is called."""
+
+    def __init__(self, database: Database, *, zone: tzinfo | None = None, event_name: str | None = None) -> None:
+        self._database = database
+        self._zone = zone
+        self._event_name = event_name
+
+    def commit(
+        self, changes: Sequence[Change], places: Mapping[str, EventPlace], monitors: Mapping[int, Monitor]
+    ) -> Deferred[Mapping[str, EventPlace]]:
+        """See `IEventStore.commit`."""
+        batch = Batch(changes, places, monitors, self._zone, self._event_name)
+        return Deferred.fromCoroutine(self._commit(batch))
+
+    def landed(self, unsure: Unsure) -> Deferred[bool]:
+        """See `IEventStore.landed`. False as well for a batch that left nothing to tell by: that one may be written twice."""
+        return Deferred.fromCoroutine(self._landed(unsure.written))
+
+    async def _commit(self, batch: Batch) -> Mapping[str, EventPlace]:
+        try:
+            schema = await self._database.schema()
+            written = await self._database.interact(write, schema, batch)
+        except CommitLost as error:
+            raise Unsure(str(error), error.code, error.result) from None
+        except Unusable as error:  # half-way through an upgrade, say: the rows are good
+            raise Retryable(str(error)) from None
+        except DatabaseError:
+            raise
+        except Exception as error:
+            log.failure("a batch that makes no sense: {reason}", reason=repr(error))
+            raise Refused(f"a batch that makes no sense: {error!r}") from error
+        self._afterwards(written)
+        return written.places
+
+    async def _landed(self, written: Written) -> bool:
+        if written.witness is None or not await self._database.interact(landed, written.witness):
+            return False
+        self._afterwards(written)
+        return True
+
+    def _afterwards(self, written: Written) -> None:
+        if written.vanished:
+            log.warn(
+                "events were deleted while they were recorded; what else is said of them is left out: {handles}",
+                handles=written.vanished,
+            )
+        # What follows is outside the batch's transaction, and nothing waits for it: the worker is told its event's id the sooner.
+        if written.live:
+            naming = self._database.interact(name_videos, written.live)
+            naming.addErrback(_not_done, "live events were not given their videos' names")
+        if written.stored:
+            adding = self._database.interact(add_to_storage, written.stored)
+            adding.addErrback(_not_done, f"Storage.DiskSpace was not raised (bytes by storage: {dict(written.stored)})")
+
+
+def _not_done(failure: Failure, what: str) -> None:
+    log.warn("{what}: {reason}", what=what, reason=failure.getErrorMessage())

@@ -1,0 +1,187 @@
+"""The UPDATE of one event, and the frames that go with it: what the changes say, set against what its row says now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import tzinfo
+from decimal import Decimal
+
+import attrs
+
+from zmtwist.changes import CloseEvent, Tally
+from zmtwist.zm.dialect import Dialect, Statement
+from zmtwist.zm.fold import Touch
+from zmtwist.zm.paths import SECOND, EventPlace, local_time
+from zmtwist.zm.rows import (
+    FIRST_FRAME,
+    INT,
+    MAX_DELTA,
+    MAX_LENGTH,
+    NEW_EVENT,
+    SMALLINT,
+    Frame,
+    add_notes,
+    clamp,
+    decimal,
+    fit,
+    hundredths,
+    recount,
+    risen,
+    settle,
+)
+from zmtwist.zm.schema import Schema
+
+RISING_AT_ONCE = 500
+
+
+@attrs.frozen
+class EventRow:
+    """What an event's row and frames say before the batch. `last_frame` is the last stored FrameId, 0 without any; `frames` are read
+    only where they are to be settled: FrameId, Type, Delta, Score, in the order of insertion."""
+
+    ended: bool = False
+    disk_bytes: int = 0
+    notes: str = ""
+    last_frame: int = 0
+    frames: Sequence[tuple[int, str, str, int]] = ()
+
+
+@attrs.define
+class Update:
+    """What to write of one event. `frames` are to be inserted, in place of all that are stored if `rewritten`. `grown` is by how many
+    bytes its size on disk changes; `ends`: it was open before; `name` is what it is called from now on, unless a user has named it."""
+
+    place: EventPlace
+    frames: list[Frame] = attrs.field(factory=list)
+    rewritten: bool = False
+    grown: int = 0
+    ends: bool = False
+    name: str | None = None
+    columns: dict[str, object] = attrs.field(factory=dict)
+    frames_at_least: int = 0
+
+    @property
+    def only_raises(self) -> bool:
+        """Nothing of the event's row changes but its count of frames."""
+        return bool(self.frames_at_least) and not self.columns and not self.rewritten
+
+    def statements(self, dialect: Dialect) -> Iterator[Statement]:
+        """Update the event's row, and clear its frames if they are to be written anew."""
+        sets = [f"{name} = %s" for name in self.columns]
+        values = list(self.columns.values())
+        if self.frames_at_least:
+            sets.append(f"Frames = {dialect.greatest}(COALESCE(Frames, 0), %s)")
+            values.append(self.frames_at_least)
+        if self.name is not None:
+            sets.append("Name = CASE WHEN Name = %s THEN %s ELSE Name END")
+            values += [NEW_EVENT, self.name]
+        if sets:
+            yield f"UPDATE Events SET {', '.join(sets)} WHERE Id = %s", (*values, self.place.event_id)
+        if self.rewritten:
+            yield "DELETE FROM Frames WHERE EventId = %s", (self.place.event_id,)
+
+
+def statements_for(updates: Sequence[Update], dialect: Dialect) -> Iterator[Statement]:
+    """What changes the rows of these events, in order of their ids.
+
+    While cameras record, most events get a few frames and nothing else in each batch: those are raised by one statement for all, which
+    for a hundred cameras is several times as fast as one for each.
+    """
+    rising = [update for update in updates if update.only_raises]
+    for first in range(0, len(rising), RISING_AT_ONCE):
+        some = rising[first : first + RISING_AT_ONCE]
+        cases = " ".join(f"WHEN {u.place.event_id} THEN {u.frames_at_least}" for u in some)
+        ids = ",".join(str(u.place.event_id) for u in some)
+        yield (
+            f"UPDATE Events SET Frames = {dialect.greatest}(COALESCE(Frames, 0), CASE Id {cases} END) WHERE Id IN ({ids})",
+            (),
+        )
+    for update in updates:
+        if not update.only_raises:
+            yield from update.statements(dialect)
+
+
+def needs_stored_frames(touch: Touch, row: EventRow) -> bool:
+    """Whether the event's frames must be numbered anew at its close, and so be read first."""
+    if touch.closed is None:
+        return False
+    last = max((change.frame_id for change in touch.frames), default=0)
+    return touch.closed.settle or max(last, row.last_frame) > touch.closed.frames
+
+
+def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, zone: tzinfo | None) -> Update:
+    """What `touch` makes of the event at `place` whose row says `row`."""
+    update = Update(place)
+    columns = update.columns
+    if touch.notes and (notes := add_notes(row.notes, touch.notes, schema.column("Events", "Notes"))) != row.notes:
+        columns["Notes"] = notes
+    if touch.opened is not None:
+        update.frames.append(FIRST_FRAME)
+    if row.ended and touch.closed is None:
+        return update  # its figures are final
+    if touch.cause is not None:
+        columns["Cause"] = fit(touch.cause, schema.column("Events", "Cause"))
+    if not row.ended:  # else its frames are all there, and may have got other numbers since
+        update.frames += risen(touch.frames, max(row.last_frame, len(update.frames)))
+    last = update.frames[-1].frame_id if update.frames else row.last_frame
+    if touch.closed is not None:
+        _close(update, touch.closed, row, last, schema, zone)
+        return update
+    if touch.length_us is not None:
+        columns["Length"] = _length(touch.length_us)
+    if touch.tally is not None:
+        columns |= _scores(touch.tally, schema)
+    if touch.frames_seen > 1 or (update.frames and last > 1):
+        update.frames_at_least = clamp(max(touch.frames_seen, last), INT)
+    return update
+
+
+def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema: Schema, zone: tzinfo | None) -> None:
+    """The event's last words: end, size, name, video, and a last frame row where the clip's last frame is."""
+    frames = clamp(max(1, closed.frames), INT)
+    tally = closed.tally
+    if closed.settle or last > frames:
+        stored = [Frame(frame_id, kind, _centis(delta), score) for frame_id, kind, delta, score in row.frames]
+        settled = settle(stored + update.frames, frames, closed.length_us)
+        tally = recount(settled)
+        update.rewritten = bool(stored)
+        update.frames = settled
+        last = settled[-1].frame_id if settled else 0
+    if last < frames:
+        update.frames.append(Frame(frames, "Normal", min(hundredths(closed.length_us), MAX_DELTA), 0))
+    start_us = update.place.start_us // SECOND * SECOND
+    length_us = min(max(0, closed.length_us), MAX_LENGTH * 10_000)
+    end = local_time(start_us + length_us + SECOND // 2, zone)
+    update.columns |= {
+        "EndDateTime": end.isoformat(" "),
+        "Length": _length(closed.length_us),
+        "Frames": frames,
+        **_scores(tally, schema),
+        "DefaultVideo": closed.video_name or "",
+        "Videoed": 1 if closed.video_name else 0,
+        "DiskSpace": max(0, closed.disk_bytes),
+    }
+    update.grown = max(0, closed.disk_bytes) - row.disk_bytes
+    update.ends = not row.ended
+    update.name = fit(update.place.final_name, schema.column("Events", "Name"))
+
+
+def _length(length_us: int) -> str:
+    return decimal(min(hundredths(length_us), MAX_LENGTH))
+
+
+def _scores(tally: Tally, schema: Schema) -> dict[str, object]:
+    """Absolute figures, within the columns' ranges; the average is over alarm frames."""
+    scores: dict[str, object] = {
+        "AlarmFrames": clamp(tally.alarm_frames, INT),
+        "TotScore": clamp(tally.total_score, INT),
+        "AvgScore": clamp(tally.average_score, SMALLINT),
+        "MaxScore": clamp(tally.max_score, SMALLINT),
+    }
+    if schema.max_score_frame_id:
+        scores["MaxScoreFrameId"] = clamp(tally.max_score_frame, INT)
+    return scores
+
+
+def _centis(delta: str) -> int:
+    return max(0, round(Decimal(delta) * 100))

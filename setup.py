@@ -43,6 +43,8 @@ setup(
         "zope.interface>=6",
         "automat>=24.8.1",
         "PyMySQL>=1.1",
+        "klein>=24.8",
+        "prometheus-client>=0.20",
     ],
     extras_require={"sim": SIM, "conch": CONCH, "test": [*TEST, *SIM, *CONCH]},
     entry_points={

@@ -47,7 +47,8 @@ class OpenEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 class AddFrame(msgspec.Struct, frozen=True, tag=True):
     """One `Frames` row: FrameId counts the clip's video frames from 1, `offset_us` gives Delta and TimeStamp.
 
-    `kind` is ZoneMinder's Type: Normal, Bulk or Alarm.
+    `kind` is ZoneMinder's Type: Normal, Bulk or Alarm. Row 1 is there from the opening on: with FrameId 1, that row gets this score
+    and kind; its Delta stays 0.
     """
 
     handle: str
@@ -66,6 +67,22 @@ class UpdateEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     tally: Tally | None = None
     cause: str | None = None
     note: str | None = None
+
+
+class AddTag(msgspec.Struct, frozen=True, tag=True):
+    """The event has something with this label in it: one `Events_Tags` row, and the `Tags` row if there is none of that name."""
+
+    handle: str
+    name: str
+
+
+class AddData(msgspec.Struct, frozen=True, tag=True):
+    """One `Event_Data` row: what a plugin said in full, as ASCII JSON. `frame_id` is that of a row already added, `at_us` when it was."""
+
+    handle: str
+    frame_id: int
+    at_us: int
+    json: str
 
 
 class ClipSaved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -104,4 +121,4 @@ class CloseEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     note: str | None = None
 
 
-Change = OpenEvent | AddFrame | UpdateEvent | ClipSaved | CloseEvent
+Change = OpenEvent | AddFrame | UpdateEvent | AddTag | AddData | ClipSaved | CloseEvent

@@ -207,6 +207,7 @@ class ApiConfig:
     endpoint: str | None = None
     web: str | None = None
     token_file: str | None = None
+    hosts: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -35,6 +35,18 @@ class IEventSink(Interface):
     def logged_opening(monitor_id: int, token: str, cause: str, at_us: int) -> None:
         """The worker's log told of a clip's opening (worker.md, 1); the same token may come as an event too."""
 
+    def adopted(monitor_id: int) -> None:
+        """The worker runs since an earlier run of this service: that one heard, or missed, what it said of a clip that is open now.
+
+        Comes before anything else of this worker.
+        """
+
+    def clip_end(monitor_id: int) -> Deferred[None]:
+        """Fires, not within a call of this sink, when the clip that the worker records has ended; at once where none is open.
+
+        Of an adopted worker one may be open that nobody knows of: then the first end counts. Cancel it to wait no longer.
+        """
+
     def gone(monitor_id: int) -> None:
         """The worker's process has ended: nothing more will be said of its open clips."""
 

@@ -12,7 +12,7 @@ from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load, parse
 from zmtwist.zm.url import DatabaseUrl, from_zm_conf, parse_url
 
-__all__ = ["ConfigError", "Settings", "find_binary", "load", "parse", "settle"]
+__all__ = ["ConfigError", "Settings", "api_endpoint", "find_binary", "load", "parse", "settle", "token_file"]
 
 DEFAULT_SOCKS = "/run/zm"
 DEFAULT_EVENTS = "/var/cache/zoneminder/events"
@@ -83,14 +83,24 @@ def settle(
         worker_binary=binary or worker.binary,
         worker_directory=worker.working_directory or (str(Path(binary).resolve().parent) if binary else None),
         legacy_socket=config.legacy.socket or f"{socks}/zmdc{server_text}.sock",
-        api_endpoint=config.api.endpoint or f"unix:{run}/api.sock:mode=660",
-        token_file=config.api.token_file or f"{state}/api.token",
+        api_endpoint=api_endpoint(config),
+        token_file=token_file(config),
         infer_socket=f"{socks}/{share.socket_name.replace('{gpu}', str(share.gpu_id))}",
         events_dir=str(Path(web_root, zm_conf.get("ZM_DIR_EVENTS") or DEFAULT_EVENTS)),
         web_root=web_root,
         server_id=int(server_text) or None if server_text else None,
         server_name=zm_conf.get("ZM_SERVER_NAME") or zm_conf.get("ZM_SERVER_HOST") or None,
     )
+
+
+def api_endpoint(config: Config) -> str:
+    """Where the API listens, as a Twisted endpoint description."""
+    return config.api.endpoint or f"unix:{config.paths.run}/api.sock:mode=660"
+
+
+def token_file(config: Config) -> str:
+    """Where the API's token is kept."""
+    return config.api.token_file or f"{config.paths.state}/api.token"
 
 
 def find_binary(binary: str, *, which: Callable[[str], str | None] = shutil.which) -> str | None:

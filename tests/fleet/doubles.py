@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.task import Clock
@@ -19,6 +20,7 @@ from zope.interface import implementer
 from zmtwist.config import PipelineConfig, WorkerConfig, ZmNextConfig
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.launch import FleetSettings
+from zmtwist.fleet.procfs import LOCK_FD, Seen
 from zmtwist.fleet.status import State, Transition
 from zmtwist.interfaces import ICatalog, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
@@ -31,7 +33,7 @@ class FakeProcess:
     """A process of the pretended kind: ends at SIGKILL at once, at SIGTERM a second later unless it is `stubborn`."""
 
     def __init__(
-        self, world: World, protocol: Any, arguments: list[str], environment: dict[str, str], path: str
+        self, world: World, protocol: Any, arguments: list[str], environment: dict[str, str], path: str, lock: int
     ) -> None:
         self.world, self.protocol, self.arguments, self.environment, self.path = (
             world,
@@ -40,6 +42,8 @@ class FakeProcess:
             environment,
             path,
         )
+        self.lock = os.dup(lock)
+        self.orphan = False
         self.pid: int = next(world.pids)
         self.monitor_id = int(arguments[arguments.index("--monitor-id") + 1])
         self.stdin = b""
@@ -74,6 +78,10 @@ class FakeProcess:
         if not self.alive:
             return
         self.alive = False
+        os.close(self.lock)
+        self.world.watched.pop(self.pid, lambda: None)()
+        if self.orphan:
+            return
         value = ProcessDone(0) if code == 0 else ProcessTerminated(code, number, 0)
         self.protocol.processExited(Failure(value))
         if pipes:
@@ -92,15 +100,18 @@ class World(Clock):
         self.spawned_at: list[float] = []
         self.refuse: OSError | None = None
         self.stubborn = False
+        self.watched: dict[int, Callable[[], None]] = {}
+        self.resident: dict[int, int] = {}
+        self.strangers: list[Seen] = []
 
     def spawnProcess(
         self, protocol: Any, executable: str, args: list[str], env: Any = None, path: Any = None, childFDs: Any = None
     ) -> FakeProcess:
         if self.refuse is not None:
             raise self.refuse
-        assert executable.endswith("/setsid")
-        assert childFDs == {0: "w", 1: "r", 2: "r"}
-        process = FakeProcess(self, protocol, args, env, path)
+        assert executable.endswith("/env")
+        assert childFDs == {0: "w", 1: "r", 2: "r", LOCK_FD: childFDs[LOCK_FD]}
+        process = FakeProcess(self, protocol, args, env, path, childFDs[LOCK_FD])
         assert not self.alive(process.monitor_id), "a second worker while the first one lives"
         self.processes.append(process)
         self.spawned_at.append(self.seconds())
@@ -119,6 +130,62 @@ class World(Clock):
     def wall(self) -> int:
         return round(self.seconds() * 1e6)
 
+    def die(self) -> None:
+        """We are killed: our timers and watches go with us, the workers live on as orphans."""
+        for call in list(self.getDelayedCalls()):
+            if not isinstance(getattr(call.func, "__self__", None), FakeProcess):
+                call.cancel()
+        self.watched.clear()
+        for process in self.alive():
+            process.orphan = True
+
+
+class FakeWatch:
+    """A pretended pidfd."""
+
+    def __init__(self, world: World, process: FakeProcess) -> None:
+        self.world, self.process = world, process
+
+    def signal(self, number: int) -> None:
+        if not self.process.alive:
+            raise ProcessLookupError
+        self.process.take(number)
+
+    def stop(self) -> None:
+        self.world.watched.pop(self.process.pid, None)
+
+
+class FakeProcesses:
+    """`procfs.Processes` of a `World`."""
+
+    boot = "this one"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def look(self, pid: int) -> Seen | None:
+        return next((seen for seen in self.everyone() if seen.pid == pid), None)
+
+    def everyone(self) -> Iterator[Seen]:
+        yield from self.world.strangers
+        for process in self.world.alive():
+            argv = process.arguments[process.arguments.index("--pipeline") - 1 :]
+            yield Seen(process.pid, 7 * process.pid, tuple(argv))
+
+    def holders(self, lock: str) -> list[int]:
+        wanted = Path(lock).stat()
+        return [process.pid for process in self.world.alive() if os.path.samestat(os.fstat(process.lock), wanted)]
+
+    def resident_kb(self, pid: int) -> int | None:
+        return self.world.resident.get(pid)
+
+    def watch(self, pid: int, on_exit: Callable[[], None]) -> FakeWatch:
+        process = next((process for process in self.world.alive() if process.pid == pid), None)
+        if process is None:
+            raise ProcessLookupError
+        self.world.watched[pid] = lambda: self.world.callLater(0, on_exit) and None
+        return FakeWatch(self.world, process)
+
 
 class FakeLink:
     """Does what it is told by the test, and drains at once unless `drain_waits`."""
@@ -128,7 +195,7 @@ class FakeLink:
         self.calls: list[str] = []
         self.drained: Deferred[None] = Deferred()
         self.drain_waits = False
-        self.status = SimpleNamespace(video=None, audio=None)
+        self.status = SimpleNamespace(video=None, audio=None, events=0, event_gaps=0)
 
     def start(self) -> None:
         self.calls.append("start")
@@ -149,6 +216,8 @@ class FakeSink:
     def __init__(self) -> None:
         self.openings: list[tuple[int, str, str, int]] = []
         self.ended: list[int] = []
+        self.adoptions: list[int] = []
+        self.open_clips: dict[int, Deferred[None]] = {}
 
     def hello(self, monitor_id: int, hello: Any) -> None: ...
 
@@ -160,6 +229,12 @@ class FakeSink:
 
     def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
         self.openings.append((monitor_id, token, cause, at_us))
+
+    def adopted(self, monitor_id: int) -> None:
+        self.adoptions.append(monitor_id)
+
+    def clip_end(self, monitor_id: int) -> Deferred[None]:
+        return self.open_clips.pop(monitor_id, None) or succeed(None)
 
     def gone(self, monitor_id: int) -> None:
         self.ended.append(monitor_id)
@@ -193,6 +268,8 @@ class Stage:
         self.binary = directory / "zm-core"
         self.binary.write_text("#!/bin/sh\n")
         self.binary.chmod(0o755)
+        for name in ("run", "state", "rings"):
+            (directory / name).mkdir()
         self.world = World()
         self.sink = FakeSink()
         self.catalog = FakeCatalog()
@@ -209,6 +286,9 @@ class Stage:
                 pipeline=PipelineConfig(),
             ),
             socks=str(directory),
+            run=str(directory / "run"),
+            state=str(directory / "state"),
+            rings=str(directory / "rings"),
             environment={"PATH": "/usr/bin:/bin", "ZM_DB_PASS": "hush", "TZ": "Asia/Tokyo"},
         )
         self.fleet = self.new_fleet()
@@ -225,6 +305,8 @@ class Stage:
             wall=self.world.wall,
             jitter=lambda: self.chance,
             kill_group=self.world.kill_group,
+            processes=FakeProcesses(self.world),
+            in_thread=maybeDeferred,
         )
 
     def compose(self, monitor: Monitor) -> Document | Refusal:

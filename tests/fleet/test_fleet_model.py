@@ -11,6 +11,7 @@ import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.defer import Deferred
 
 from tests.fleet.doubles import Stage, wanted
 from zmtwist.fleet.status import State
@@ -27,7 +28,7 @@ class FleetModel(RuleBasedStateMachine):
         self.held: set[int] = set()
         self.sick: set[int] = set()
         self.hung: set[int] = set()
-        self.stage = Stage(self.directory)
+        self.stage = Stage(self.directory, max_rss_mb=100)
 
     @initialize(jitter=st.floats(0, 1))
     def begin(self, jitter: float) -> None:
@@ -64,8 +65,13 @@ class FleetModel(RuleBasedStateMachine):
         """Time in which healthy workers show life every 5 s."""
         end = self.stage.world.seconds() + span
         while self.stage.world.seconds() < end:
+            linked = {link.monitor_id for link in self.stage.links}
             for process in self.stage.world.alive():
-                well = process.monitor_id not in self.sick and process.pid not in self.hung
+                well = (
+                    process.monitor_id in linked
+                    and process.monitor_id not in self.sick
+                    and process.pid not in self.hung
+                )
                 if well and signal.SIGTERM not in process.signals:
                     self.stage.show_life(process.monitor_id)
             self.stage.world.advance(min(1.0, end - self.stage.world.seconds()))
@@ -119,6 +125,40 @@ class FleetModel(RuleBasedStateMachine):
     @rule(n=some_monitor, text=st.sampled_from(["{}", '{"a":1}']))
     def document(self, n: int, text: str) -> None:
         self.stage.texts[n] = text
+
+    @rule(start_again=st.booleans(), record=st.sampled_from(["there", "gone", "broken"]))
+    def we_are_killed(self, start_again: bool, record: str) -> None:
+        """SIGKILL at any moment, and the next start; perhaps before the record of some worker was written."""
+        self.stage.world.die()
+        if record != "there":
+            for path in (self.directory / "run").glob("worker_*.json"):
+                path.unlink() if record == "gone" else path.write_text("{")
+        self.start_again(start_again)
+
+    @rule(start_again=st.booleans())
+    def hands_over(self, start_again: bool) -> None:
+        assert self.stage.fleet.leave().called
+        self.stage.world.die()
+        self.start_again(start_again)
+
+    def start_again(self, at_once: bool) -> None:
+        if not at_once:
+            self.pass_time(7)
+        self.stage.fleet = self.stage.new_fleet()
+        self.stage.fleet.startService()
+
+    @rule(n=some_monitor)
+    def grows(self, n: int) -> None:
+        """Beyond what is allowed: it is recycled at the end of a clip."""
+        self.stage.world.resident.update((process.pid, 2**30) for process in self.stage.world.alive(n))
+
+    @rule(n=some_monitor, open_clip=st.booleans())
+    def records(self, n: int, open_clip: bool) -> None:
+        """Whether a clip is open when somebody next asks for its end; then it never ends."""
+        if open_clip:
+            self.stage.sink.open_clips[n] = Deferred()
+        else:
+            self.stage.sink.open_clips.pop(n, None)
 
     @rule()
     def reconcile(self) -> None:

@@ -102,6 +102,10 @@ def replacing(puppet: Puppet) -> None:
     puppet.life.replace("no media for 31 s")
 
 
+def left(puppet: Puppet) -> None:
+    puppet.life.leave("handoff")
+
+
 HOW_TO_GET_THERE: tuple[Callable[[Puppet], None], ...] = (
     stopped,
     queued,
@@ -116,6 +120,7 @@ HOW_TO_GET_THERE: tuple[Callable[[Puppet], None], ...] = (
     parking,
     cycling,
     replacing,
+    left,
 )
 
 STOPPED, STARTING, LINKED, LIVE, STALLED = (
@@ -130,23 +135,24 @@ STOPPING, BACKOFF, FATAL, HELD = State.STOPPING, State.BACKOFF, State.FATAL, Sta
 # Rows: where it is. Columns: what happens. Empty: nothing follows.
 COLUMNS = [what.__name__ for what in EVERYTHING]
 assert [
-    *("start", "stop", "restart", "hold", "release", "replace"),
+    *("start", "stop", "restart", "hold", "release", "replace", "adopted", "leave"),
     *("spawned", "linked", "live", "stalled", "failed", "doomed"),
 ] == COLUMNS
 TABLE = {
-    stopped: (STARTING, None, STARTING, HELD, None, None, None, None, None, None, None, None),
-    queued: (None, STOPPED, None, HELD, None, None, STARTING, None, None, None, BACKOFF, FATAL),
-    starting: (None, STOPPING, STOPPING, STOPPING, None, None, None, LINKED, LIVE, STALLED, BACKOFF, FATAL),
-    linked: (None, STOPPING, STOPPING, STOPPING, None, None, None, None, LIVE, STALLED, BACKOFF, FATAL),
-    live: (None, STOPPING, STOPPING, STOPPING, None, None, None, None, None, STALLED, BACKOFF, FATAL),
-    stalled: (None, STOPPING, STOPPING, STOPPING, None, STOPPING, None, None, LIVE, None, BACKOFF, FATAL),
-    backoff: (STARTING, STOPPED, STARTING, HELD, None, None, None, None, None, None, None, None),
-    fatal: (STARTING, STOPPED, STARTING, HELD, None, None, None, None, None, None, None, None),
-    held: (None, None, None, None, STOPPED, None, None, None, None, None, None, None),
-    halting: (None, None, None, None, None, None, None, None, None, None, STOPPED, STOPPED),
-    parking: (None, None, None, None, None, None, None, None, None, None, HELD, HELD),
-    cycling: (None, None, None, None, None, None, None, None, None, None, STARTING, STARTING),
-    replacing: (None, None, None, None, None, None, None, None, None, None, BACKOFF, BACKOFF),
+    stopped: (STARTING, None, STARTING, HELD, None, None, STARTING, None, None, None, None, None, None, None),
+    queued: (None, STOPPED, None, HELD, None, None, None, None, STARTING, None, None, None, BACKOFF, FATAL),
+    starting: (None, STOPPING, STOPPING, STOPPING, None, None, None, None, None, LINKED, LIVE, STALLED, BACKOFF, FATAL),
+    linked: (None, STOPPING, STOPPING, STOPPING, None, None, None, None, None, None, LIVE, STALLED, BACKOFF, FATAL),
+    live: (None, STOPPING, STOPPING, STOPPING, None, None, None, None, None, None, None, STALLED, BACKOFF, FATAL),
+    stalled: (None, STOPPING, STOPPING, STOPPING, None, STOPPING, None, None, None, None, LIVE, None, BACKOFF, FATAL),
+    backoff: (STARTING, STOPPED, STARTING, HELD, None, None, None, None, None, None, None, None, None, None),
+    fatal: (STARTING, STOPPED, STARTING, HELD, None, None, None, None, None, None, None, None, None, None),
+    held: (None, None, None, None, STOPPED, None, None, None, None, None, None, None, None, None),
+    halting: (None, None, None, None, None, None, None, None, None, None, None, None, STOPPED, STOPPED),
+    parking: (None, None, None, None, None, None, None, None, None, None, None, None, HELD, HELD),
+    cycling: (None, None, None, None, None, None, None, None, None, None, None, None, STARTING, STARTING),
+    replacing: (None, None, None, None, None, None, None, None, None, None, None, None, BACKOFF, BACKOFF),
+    left: (None, None, None, None, None, None, None, None, None, None, None, None, None, None),
 }
 
 
@@ -162,8 +168,9 @@ def test_each_input_in_each_state(where: Callable[[Puppet], None], what: Callabl
 
     assert puppet.core.state is expected
     timed = expected in (BACKOFF, FATAL) or (expected is STARTING and where not in (starting, linked, live, stalled))
-    if what.__name__ == "spawned":
-        timed = timed and where is not queued
+    came = (what.__name__, where)
+    if came in (("spawned", queued), ("adopted", stopped)) or what.__name__ == "leave":
+        timed = False
     assert len(puppet.clock.getDelayedCalls()) == (1 if timed else 0), (
         "a timer runs in the waiting states, and only there"
     )

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from zmtwist.fleet.lines import Opening
+from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process import CannotSpawn, Child, Command
 from zmtwist.redact import Redactor
@@ -58,7 +59,8 @@ def spawn(directory: Path, code: str, document: bytes = b"", stop_timeout: float
     watcher = Watcher()
     child = Child(reactor, 7, watcher, Redactor(["s3cret-word"]).redact, stop_timeout)
     command = Command(sys.executable, ("-c", code), {"PATH": os.defpath, "ZONE": "x"}, str(directory), document)
-    child.spawn(reactor, command)
+    with LockFile.take(str(directory / "lock")) as lock:
+        child.spawn(reactor, command, lock.fd)
     return child, watcher
 
 
@@ -85,7 +87,7 @@ async def test_a_child_gets_its_document_its_own_group_and_nothing_else_of_ours(
     assert await watcher.ended.addTimeout(10, reactor) == Exit(code=0)
     said = dict(line.split(" ", 1) for line in child.lines())
     assert said["pid"] == f"{pid} group {pid} session {pid}", "setsid kept the pid"
-    assert said["fds"] == "[0, 1, 2]"
+    assert said["fds"] == "[0, 1, 2, 3]", "standard input and output, its lock, and nothing else"
     environment, directory = said["environment"].rsplit(" directory ", 1)
     assert json.loads(environment).items() >= {"PATH": os.defpath, "ZONE": "x"}.items()
     assert json.loads(environment).keys() <= {"PATH", "ZONE", "LC_CTYPE"}, "LC_CTYPE is of Python's own making"
@@ -175,12 +177,13 @@ async def test_a_program_that_can_not_be_run_shows_as_its_exit(tmp_path: Path) -
     program.chmod(0o755)
     watcher = Watcher()
     child = Child(reactor, 7, watcher, str, 1.0)
-    child.spawn(reactor, Command(str(program), (), {"PATH": os.defpath}, str(tmp_path)))
+    with LockFile.take(str(tmp_path / "lock")) as lock:
+        child.spawn(reactor, Command(str(program), (), {"PATH": os.defpath}, str(tmp_path)), lock.fd)
     assert (await watcher.ended.addTimeout(10, reactor)).code in (126, 127)
     assert child.errors()
 
 
-def test_without_setsid_nothing_is_spawned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_launcher_nothing_is_spawned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CannotSpawn, match="setsid"):
+    with pytest.raises(CannotSpawn, match=r"the program env \(coreutils\) is not installed"):
         spawn(tmp_path, "pass")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,11 +13,19 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.fleet.adopt import Stranger, Survivor
+from zmtwist.fleet.debris import sweep
+from zmtwist.fleet.holds import Holds
+from zmtwist.fleet.hygiene import shm_warning
 from zmtwist.fleet.launch import FleetSettings
-from zmtwist.fleet.policy import Guard, Host, guard, next_turn, unwanted_reason, watch_interval
+from zmtwist.fleet.legacy import LeaveAlone, Legacy
+from zmtwist.fleet.pace import Pace
+from zmtwist.fleet.policy import Guard, Host, guard, unwanted_reason, watch_interval
+from zmtwist.fleet.procfs import Linux, Processes
 from zmtwist.fleet.run import MakeLink, Surroundings
 from zmtwist.fleet.status import State, Transition, WorkerStatus
 from zmtwist.fleet.worker import IDLE, Worker
@@ -42,13 +50,31 @@ class NotInFleet(Exception):
         return f"monitor {self.monitor_id} does not run on zm-next: {self.reason}"
 
 
+WEIGH_SECONDS = 10.0
+"""Between two looks at the memory of all workers, where that is bounded."""
+
+
+@attrs.frozen
+class CannotLeave(Exception):
+    """The workers can't be left running; the text says why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def _threads_of(reactor: Any) -> Callable[[Callable[[], None]], Deferred[None]]:
+    return lambda what: deferToThreadPool(reactor, reactor.getThreadPool(), what)
+
+
 def _wall() -> int:
     return time.time_ns() // 1000
 
 
 @implementer(ICommander)
 class Fleet(Service):
-    """All workers of this host. Started, it reconciles and watches; stopped, it has reaped every worker.
+    """All workers of this host. Started, it reconciles and watches; stopped, it has reaped every worker, unless it left them running.
 
     `compose` turns a monitor into its document or a refusal; `announce` hears of each transition. What an operator holds is
     respected whatever the database says.
@@ -69,34 +95,43 @@ class Fleet(Service):
         wall: Callable[[], int] = _wall,
         jitter: Callable[[], float] = random.random,
         kill_group: Callable[[int, int], None] = os.killpg,
+        processes: Processes | None = None,
+        legacy: Legacy | None = None,
+        in_thread: Callable[[Callable[[], None]], Deferred[None]] | None = None,
     ) -> None:
         self._clock = IReactorTime(reactor)
         self._settings = settings
         self._catalog = catalog
         self._compose = compose
         self._announce = announce
+        self._legacy = legacy or LeaveAlone()
+        per_second = settings.zmnext.worker.starts_per_second
         self._around = Surroundings(
             reactor=reactor,
             settings=settings,
             sink=sink,
             make_link=make_link,
             announce=self._announced,
-            turn=self._turn,
+            turn=Pace(self._clock, per_second, lambda: len(self._workers)).turn,
+            restart_turn=Pace(self._clock, per_second, lambda: len(self._workers)).turn,
             wall=wall,
             jitter=jitter,
+            processes=processes or Linux(reactor),
             kill_group=kill_group,
         )
         self._workers: dict[int, Worker] = {}
         self._wanted: frozenset[int] = frozenset()
         self._unwanted: dict[int, str] = {}
-        self._held: set[int] = set()
+        self._held = Holds(settings.state, in_thread or _threads_of(reactor))
+        self._survivors: tuple[Survivor, ...] = ()
+        self._shm_told = False
         self._warned: dict[int, str] = {}
-        self._turn_at = 0.0
         self._guard = Guard()
         self._looked_at = 0.0
         self._one_at_a_time = DeferredLock()
         self._reconciling = self._loop(self.reconcile)
         self._watching = self._loop(self._watch)
+        self._weighing = self._loop(self._weigh)
         self.catalog_error: str | None = None
 
     # Service.
@@ -104,27 +139,63 @@ class Fleet(Service):
     def startService(self) -> None:
         """Reconcile now and then, watch the workers."""
         super().startService()  # type: ignore[no-untyped-call]
-        interval = watch_interval(self._settings.zmnext.worker.watchdog_seconds)
+        worker = self._settings.zmnext.worker
+        self._held.load()
+        self._legacy.start(self._handed_over, self.reconcile)
+        self._look_for_survivors()
+        if worker.max_rss_mb:
+            self._run(self._weighing, WEIGH_SECONDS, now=False)
+        interval = watch_interval(worker.watchdog_seconds)
         self._looked_at = self._clock.seconds()
         self._run(self._watching, interval, now=False)
         self._run(self._reconciling, self._settings.zmnext.reconcile_seconds, now=True)
 
     def stopService(self) -> Deferred[None]:
         """Stop all workers at once; fires when each was reaped."""
-        super().stopService()  # type: ignore[no-untyped-call]
-        for loop in (self._reconciling, self._watching):
-            if loop.running:
-                loop.stop()
+        self._adopt()
+        self._end_loops()
         workers = list(self._workers.values())
         for worker in workers:
             worker.stop("the service stops")
-        return gatherResults([worker.idle() for worker in workers]).addCallback(lambda _: None)
+        waits = [*(worker.idle() for worker in workers), self._held.saved()]
+        return gatherResults(waits).addCallback(lambda _: None)
+
+    def leave(self) -> Deferred[None]:
+        """Stop, but leave the workers recording: the next start adopts them. Fails with CannotLeave where they would not outlive us."""
+        if not self._settings.zmnext.worker.survive_restart:
+            return fail(
+                CannotLeave("the workers would end with this service: [zmnext.worker] survive_restart is false")
+            )
+        self._end_loops()
+        workers, self._workers, self._survivors = list(self._workers.values()), {}, ()
+        for worker in workers:
+            worker.leave()
+        return self._held.saved()
+
+    def _end_loops(self) -> None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._legacy.stop()
+        for loop in (self._reconciling, self._watching, self._weighing):
+            if loop.running:
+                loop.stop()
 
     # What the operator asks for. Each raises NotInFleet for a monitor that is not here.
 
     def status(self) -> tuple[WorkerStatus, ...]:
         """Every worker, the refused and the held ones included, by monitor id."""
-        return tuple(worker.status() for _, worker in sorted(self._workers.items()))
+        return tuple(
+            attrs.evolve(worker.status(), legacy=self._legacy.told(monitor_id))
+            for monitor_id, worker in sorted(self._workers.items())
+        )
+
+    @property
+    def unwanted(self) -> Mapping[int, str]:
+        """The monitors of this server that do not run on zm-next, each with the reason, as of the last reconcile."""
+        return self._unwanted
+
+    def documents(self, monitor_id: int) -> tuple[Document | None, Document | None]:
+        """The document that this monitor is meant to run with, and the one that its process was started with."""
+        return self._worker(monitor_id).documents
 
     def why(self, monitor_id: int) -> str:
         """Why this monitor is as it is, in a sentence."""
@@ -132,7 +203,8 @@ class Fleet(Service):
         if worker is None:
             return str(self._absent(monitor_id))
         told = worker.status()
-        return f"monitor {monitor_id} is {told.state}: {told.reason}"
+        legacy = self._legacy.told(monitor_id)
+        return f"monitor {monitor_id} is {told.state}: {told.reason}" + (f". {legacy}" if legacy else "")
 
     def start(self, monitor_id: int) -> None:
         """Start it now, held or waiting as it may be."""
@@ -199,6 +271,8 @@ class Fleet(Service):
             self._apply(monitors)
 
     def _apply(self, monitors: Sequence[Monitor]) -> None:
+        adopted = self._adopt()
+        monitors = self._legacy.see(monitors)
         reasons = {monitor.id: unwanted_reason(monitor, self._settings.zmnext) for monitor in monitors}
         unreadable = dict(self._catalog.unreadable)
         # A monitor whose row made no sense keeps what it has: a slip of the editor must not stop a recording.
@@ -209,9 +283,14 @@ class Fleet(Service):
         for monitor_id in sorted(self._workers.keys() - self._wanted):
             self._workers[monitor_id].stop(self._unwanted.get(monitor_id, "no monitor of this server any more"))
             self._forget_if_done(monitor_id)
+        self._look_at_memory()
         for monitor in monitors:
             if monitor.id in self._wanted:
                 self._ask_for(monitor)
+            elif monitor.id in adopted:
+                # It is being stopped; what it still says is heard by those who know of it from its composing.
+                self._composed(monitor)
+        self._return_unused()
 
     def _ask_for(self, monitor: Monitor) -> None:
         worker = self._workers.get(monitor.id)
@@ -219,17 +298,20 @@ class Fleet(Service):
             worker = self._workers[monitor.id] = Worker(monitor.id, self._around)
             if monitor.id in self._held:
                 worker.hold("an operator holds it")
-        try:
-            composed = self._compose(monitor)
-        except Exception:
-            self.log.failure("monitor {monitor_id}: composing its document failed", monitor_id=monitor.id)
-            composed = Refusal(monitor.id, "an internal error while composing its document; see the log")
+        composed = self._composed(monitor)
         if isinstance(composed, Refusal):
             self._warn(monitor.id, composed.reason, [f"refused: {composed.reason}"])
             worker.refuse(f"refused: {composed.reason}")
         else:
             self._warn(monitor.id, composed.digest, composed.warnings)
-            worker.want(composed)
+            worker.want(composed, waits_for=self._legacy.take(monitor.id))
+
+    def _composed(self, monitor: Monitor) -> Document | Refusal:
+        try:
+            return self._compose(monitor)
+        except Exception:
+            self.log.failure("monitor {monitor_id}: composing its document failed", monitor_id=monitor.id)
+            return Refusal(monitor.id, "an internal error while composing its document; see the log")
 
     def _warn(self, monitor_id: int, occasion: str, warnings: Sequence[str]) -> None:
         """Log warnings once for each new document or refusal, not at each reconcile."""
@@ -239,8 +321,24 @@ class Fleet(Service):
         for warning in warnings:
             self.log.warn("monitor {monitor_id}: {warning}", monitor_id=monitor_id, warning=warning)
 
+    def _handed_over(self, monitor_id: int) -> None:
+        """ZoneMinder does not capture it any more."""
+        if self.running and monitor_id in self._workers:
+            self._workers[monitor_id].proceed()
+
+    def _return_unused(self) -> None:
+        """Give back to ZoneMinder what has no worker and will have none. What an operator holds is not given back."""
+        needed = {
+            monitor_id
+            for monitor_id, worker in self._workers.items()
+            if worker.state not in IDLE or (monitor_id in self._wanted and not worker.refused)
+        }
+        self._legacy.keep(needed | self._catalog.unreadable.keys())
+
     def _announced(self, transition: Transition) -> None:
         self._forget_if_done(transition.monitor_id)
+        if transition.to_state in IDLE and self.running:
+            self._return_unused()
         self._announce(transition)
 
     def _forget_if_done(self, monitor_id: int) -> None:
@@ -249,6 +347,41 @@ class Fleet(Service):
         if monitor_id not in self._wanted and worker is not None and worker.state in IDLE:
             del self._workers[monitor_id]
             self._warned.pop(monitor_id, None)
+
+    # What an earlier run left.
+
+    def _look_for_survivors(self) -> None:
+        """Sweep what dead workers left behind, and note those that live. They are taken on when it is known which are wanted."""
+        found = sweep(self._settings, self._around.processes)
+        self._survivors = tuple(one for one in found if isinstance(one, Survivor))
+        for one in found:
+            if isinstance(one, Stranger):
+                self.log.error("monitor {monitor_id}: {reason}", monitor_id=one.monitor_id, reason=one.reason)
+
+    def _adopt(self) -> frozenset[int]:
+        """Take on every worker that outlived our last run, before it is looked at which are wanted; their monitors."""
+        survivors, self._survivors = self._survivors, ()
+        for survivor in survivors:
+            worker = Worker(survivor.monitor_id, self._around)
+            if not worker.adopt(survivor):
+                continue
+            self._workers[survivor.monitor_id] = worker
+            if survivor.monitor_id in self._held:
+                worker.hold("an operator holds it")
+            elif not self._settings.zmnext.worker.survive_restart:
+                worker.restart_soon("survive_restart is false: it must be one that ends with this service")
+        return frozenset(survivor.monitor_id for survivor in survivors)
+
+    def _look_at_memory(self) -> None:
+        """Say it, once, where the host has too little shared memory for so many workers."""
+        warning = shm_warning(len(self._wanted), self._settings.rings)
+        if warning is not None and not self._shm_told:
+            self._shm_told = True
+            self.log.warn("{warning}", warning=warning)
+
+    def _weigh(self) -> None:
+        for worker in tuple(self._workers.values()):
+            worker.weigh()
 
     # Watching.
 
@@ -280,13 +413,6 @@ class Fleet(Service):
             )
 
     # Small parts.
-
-    def _turn(self) -> float:
-        now = self._clock.seconds()
-        at, self._turn_at = next_turn(
-            now, self._turn_at, self._settings.zmnext.worker.starts_per_second, len(self._workers)
-        )
-        return at - now
 
     def _worker(self, monitor_id: int) -> Worker:
         worker = self._workers.get(monitor_id)

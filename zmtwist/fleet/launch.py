@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +21,14 @@ from zmtwist.pipeline.document import Document
 
 @attrs.frozen
 class FleetSettings:
-    """What the fleet is told: `[zmnext]`, the directory of the workers' sockets, and our own environment to inherit from."""
+    """What the fleet is told: `[zmnext]`, the directories of `[paths]`, where workers keep their rings, and our own environment."""
 
     zmnext: ZmNextConfig
     socks: str
+    run: str
+    state: str
     environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    rings: str = "/dev/shm"  # noqa: S108 - the worker's own choice
 
 
 Fingerprint = tuple[str, int, int, int]
@@ -64,17 +68,18 @@ def prepare(settings: FleetSettings, monitor_id: int, document: Document) -> Com
         raise CannotSpawn(f"[zmnext.worker] working_directory {directory}: no such directory", fatal=True)
     if document.store_root:
         check_store_root(document.store_root)
-    socket = socket_path(settings, monitor_id)
-    remove_dead_socket(socket)
+    listening = socket_path(settings, monitor_id)
+    remove_dead_socket(listening)
     stdin, pipeline = document.text.encode(), "/dev/stdin"
     if settings.zmnext.pipeline.delivery == "file":
         stdin, pipeline = b"", write_document(settings, monitor_id, document)
     return Command(
         program=program,
-        arguments=("--pipeline", pipeline, "--socket", socket, "--monitor-id", str(monitor_id)),
+        arguments=("--pipeline", pipeline, "--socket", listening, "--monitor-id", str(monitor_id)),
         environment=_environment(settings),
         directory=directory,
         stdin=stdin,
+        ends_with_us=not worker.survive_restart,
     )
 
 
@@ -87,18 +92,36 @@ def check_store_root(root: str) -> None:
 
 
 def remove_dead_socket(path: str) -> None:
-    """Remove what a killed worker left, so that the next one's bind is seen as new. Raises CannotSpawn."""
-    socket = Path(path)
-    if not socket.parent.is_dir():
-        raise CannotSpawn(f"[paths] socks {socket.parent}: no such directory")
+    """Remove what a killed worker left, so that the next one's bind is seen as new; not one that is listened at. Raises CannotSpawn."""
+    found = Path(path)
+    if not found.parent.is_dir():
+        raise CannotSpawn(f"[paths] socks {found.parent}: no such directory")
     try:
-        if not stat.S_ISSOCK(socket.lstat().st_mode):
+        if not stat.S_ISSOCK(found.lstat().st_mode):
             raise CannotSpawn(f"{path} is in the way: it is no socket; move it away")
-        socket.unlink()
+        if _answers(path):
+            raise CannotSpawn(
+                f"a process that is not ours listens at {path} ('fuser {path}' names it): end it; no worker is started beside it"
+            )
+        found.unlink()
     except FileNotFoundError:
         return
     except OSError as error:
         raise CannotSpawn(f"cannot remove the old socket {path}: {error.strerror}") from error
+
+
+def _answers(path: str) -> bool:
+    """Whether a living process listens at this socket. Never waits."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError as error:
+            return (
+                error.errno is not None
+            )  # a backlog that is full, or a mode that keeps us out; without errno: no such path can be bound
+        return True
 
 
 def write_document(settings: FleetSettings, monitor_id: int, document: Document) -> str:

@@ -42,6 +42,12 @@ class Life(Protocol):
     def replace(self, reason: str) -> None:
         """A stalled worker is to go; it comes back after a delay."""
 
+    def adopted(self, reason: str) -> None:
+        """A process that an earlier run of this service started is its process."""
+
+    def leave(self, reason: str) -> None:
+        """Nothing more, whatever is or happens: a process that runs is somebody else's from now on."""
+
     def spawned(self, reason: str) -> None:
         """Its process runs."""
 
@@ -150,6 +156,8 @@ EVERYTHING: tuple[Happening, ...] = (
     Life.hold,
     Life.release,
     Life.replace,
+    Life.adopted,
+    Life.leave,
     Life.spawned,
     Life.linked,
     Life.live,
@@ -187,6 +195,10 @@ def _backoff(life: Life, core: Core, reason: str) -> IDelayedCall:
 def _fatal(life: Life, core: Core, reason: str) -> IDelayedCall:
     core.count_failure()
     return _try_again(life, core, State.FATAL, reason, core.max_backoff_seconds)
+
+
+def _left(_life: Life, core: Core, _reason: str) -> None:
+    core.start_at = None
 
 
 def _try_again(life: Life, core: Core, state: State, reason: str, nominal: float) -> IDelayedCall:
@@ -234,6 +246,8 @@ def _make_machine() -> Callable[[Core], Life]:
     parking = builder.state("parking", _stopping)
     cycling = builder.state("cycling", _stopping)
     replacing = builder.state("replacing", _stopping)
+    # Not ours to look after any more. What is told of it stays what it was.
+    left = builder.state("left", _left)
 
     running = (starting, linked, live, stalled)
     stopping = (halting, parking, cycling, replacing)
@@ -250,6 +264,8 @@ def _make_machine() -> Callable[[Core], Life]:
     rule([stopped], Life.hold, held, _leave_stopped)
     rule([stopped], Life.stop, stopped, _still_stopped)
     rule([held], Life.release, stopped, _to_stopped)
+    rule([stopped], Life.adopted, starting, _leave_stopped)
+    rule([stopped], Life.leave, left, _leave_stopped)
 
     # A timer, but no process:
     rule([backoff, fatal], Life.start, queued)
@@ -283,8 +299,10 @@ def _make_machine() -> Callable[[Core], Life]:
     rule([halting, replacing], Life.restart, cycling)
     rule([parking], Life.release, halting)
 
+    rule([held, queued, backoff, fatal, *running, *stopping], Life.leave, left)
+
     # All else is no news there:
-    states: tuple[Any, ...] = (stopped, held, queued, backoff, fatal, *running, *stopping)
+    states: tuple[Any, ...] = (stopped, held, queued, backoff, fatal, *running, *stopping, left)
     for state in states:
         for happening in EVERYTHING:
             if (state, happening) not in handled:

@@ -32,7 +32,7 @@ EXIT_MEANING = {
     126: "cannot be executed",
     127: "cannot be executed",
 }
-"""worker.md, 1; 126 and 127 are what `setsid` says of a binary that it cannot run."""
+"""worker.md, 1; 126 and 127 are what the launcher says of a binary that it cannot run."""
 
 FATAL_EXITS = frozenset({1, 2, 3, 4, 126, 127})
 """Exits that another try with the same document and binary would only repeat."""
@@ -40,13 +40,15 @@ FATAL_EXITS = frozenset({1, 2, 3, 4, 126, 127})
 
 @attrs.frozen
 class Exit:
-    """How a process ended: by its own status, or by a signal (then `code` is None)."""
+    """How a process ended: by its own status, or by a signal (then `code` is None). Neither is known of one that was not our child."""
 
     code: int | None = None
     signal: int | None = None
 
     def __str__(self) -> str:
         """For people: 'exit 3' or 'signal 9 (SIGKILL)'."""
+        if self.code is None and self.signal is None:
+            return "ended, it is not known how"
         if self.signal is None:
             return f"exit {self.code}"
         try:

@@ -16,8 +16,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.lines import Allowance, LineSplitter, Opening, clean, last_errors, level, opening, shown
 from zmtwist.fleet.policy import Exit
+from zmtwist.fleet.procfs import LOCK_FD
 
 KEPT_LINES = 100
 
@@ -41,13 +43,17 @@ class CannotSpawn(Exception):
 
 @attrs.frozen
 class Command:
-    """What to run: absolute program, arguments without the program, complete environment, working directory, bytes for stdin."""
+    """What to run: absolute program, arguments without the program, complete environment, working directory, bytes for stdin.
+
+    With `ends_with_us` the kernel ends it when this process has gone, however that came about.
+    """
 
     program: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     directory: str
     stdin: bytes = attrs.field(default=b"", repr=False)
+    ends_with_us: bool = False
 
 
 class Reports(Protocol):
@@ -83,8 +89,8 @@ class Child(ProcessProtocol):
         self._splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
         self._allowance = Allowance()
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
-        self._deadline: IDelayedCall | None = None
-        self._stopping = False
+        self._pipes_deadline: IDelayedCall | None = None
+        self._ending: Ending | None = None
         self._ended: Exit | None = None
         self._reported = False
         self.pid: int | None = None
@@ -97,39 +103,45 @@ class Child(ProcessProtocol):
         """Those of its last lines that tell of trouble, oldest first."""
         return last_errors(self._kept)
 
-    def spawn(self, reactor: IReactorProcess, command: Command) -> None:
-        """Start it. Raises CannotSpawn; then it is not there and nothing more is reported.
-
-        `setsid` keeps the pid (it would fork only if it led a process group, which a new child never does), and signals can reach
-        the whole group afterwards.
-        """
-        setsid = shutil.which("setsid")
-        if setsid is None:
-            raise CannotSpawn("the program setsid (util-linux) is not installed", fatal=True)
+    def spawn(self, reactor: IReactorProcess, command: Command, lock_fd: int) -> None:
+        """Start it, with the lock that `lock_fd` has. Raises CannotSpawn; then it is not there and nothing more is reported."""
+        launcher = launch_chain(command.ends_with_us)
         try:
             reactor.spawnProcess(
                 self,
-                setsid,
-                ["setsid", command.program, *command.arguments],
+                launcher[0],
+                [*launcher, command.program, *command.arguments],
                 env=dict(command.environment),
                 path=command.directory,
-                childFDs={0: "w", 1: "r", 2: "r"},
+                childFDs={0: "w", 1: "r", 2: "r", LOCK_FD: lock_fd},
             )
         except OSError as error:
             raise CannotSpawn(f"cannot start a process: {error.strerror or error}") from error
         transport = self._process
         self.pid = transport.pid
+        self._ending = Ending(
+            self._clock,
+            self._monitor_id,
+            transport.pid,
+            self._stop_timeout_seconds,
+            self._kill_group,
+            self._signal_alone,
+        )
         if command.stdin:
             transport.writeToChild(0, command.stdin)
         transport.closeStdin()
 
     def stop(self) -> None:
         """SIGTERM now, SIGKILL when the time is over, both to the group. Asked again, go on with the stop that runs."""
-        if self._stopping or self._ended is not None:
-            return
-        self._stopping = True
-        self._signal(signal.SIGTERM)
-        self._deadline = self._clock.callLater(self._stop_timeout_seconds, self._kill)
+        if self._ending is not None and self._ended is None:
+            self._ending.begin()
+
+    def leave(self) -> None:
+        """Have no more to do with it; it runs on. Its broken pipes do it no harm (see `launch_chain`)."""
+        self._reported = True
+        self._cancel_pipes_deadline()
+        if self._ending is not None:
+            self._ending.forget()
 
     def outReceived(self, data: bytes) -> None:
         """Lines of stdout."""
@@ -144,9 +156,10 @@ class Child(ProcessProtocol):
     def processExited(self, reason: Failure) -> None:
         """It is reaped. What it left behind in its group goes too; its pipes get a moment to run dry."""
         self._ended = _exit_of(reason)
-        self._cancel_deadline()
-        self._signal_group(signal.SIGKILL)
-        self._deadline = self._clock.callLater(PIPES_SECONDS, self._abandon_pipes)
+        if self._ending is not None:
+            self._ending.over()
+        if not self._reported:
+            self._pipes_deadline = self._clock.callLater(PIPES_SECONDS, self._abandon_pipes)
 
     def processEnded(self, reason: Failure) -> None:
         """It is reaped and all it said has been read."""
@@ -184,23 +197,6 @@ class Child(ProcessProtocol):
             line=line,
         )
 
-    def _kill(self) -> None:
-        self.log.warn(
-            "monitor {monitor_id}: worker {pid} did not end within {seconds} s, killing it",
-            monitor_id=self._monitor_id,
-            pid=self.pid,
-            seconds=self._stop_timeout_seconds,
-        )
-        self._signal(signal.SIGKILL)
-        self._deadline = self._clock.callLater(self._stop_timeout_seconds, self._still_there)
-
-    def _still_there(self) -> None:
-        self.log.error(
-            "monitor {monitor_id}: worker {pid} outlives SIGKILL (a hung disk or driver?); no other is started before it is gone",
-            monitor_id=self._monitor_id,
-            pid=self.pid,
-        )
-
     def _abandon_pipes(self) -> None:
         self.log.warn(
             "monitor {monitor_id}: something still holds the output of worker {pid} open",
@@ -214,47 +210,39 @@ class Child(ProcessProtocol):
         if self._reported or self._ended is None:
             return
         self._reported = True
-        self._cancel_deadline()
+        self._cancel_pipes_deadline()
         for stream, splitter in self._splitters.items():
             for line in splitter.flush():
                 self._line(line, stream)
         self._reports.child_exited(self._ended)
 
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+    def _cancel_pipes_deadline(self) -> None:
+        if self._pipes_deadline is not None and self._pipes_deadline.active():
+            self._pipes_deadline.cancel()
 
-    def _signal(self, number: signal.Signals) -> None:
-        """To the group; to the process alone while it has not become one yet."""
-        if self._signal_group(number):
-            return
+    def _signal_alone(self, number: signal.Signals) -> None:
         try:
             self._process.signalProcess(number.name.removeprefix("SIG"))
         except ProcessExitedAlready:
-            return
-        except OSError as error:
-            self._not_signalled(number, error)
+            raise ProcessLookupError from None
 
-    def _signal_group(self, number: signal.Signals) -> bool:
-        if self.pid is None:
-            return False
-        try:
-            self._kill_group(self.pid, number)
-        except ProcessLookupError:
-            return False
-        except OSError as error:
-            self._not_signalled(number, error)
-            return False
-        return True
 
-    def _not_signalled(self, number: signal.Signals, error: OSError) -> None:
-        self.log.error(
-            "monitor {monitor_id}: cannot send {signal} to worker {pid}: {error}",
-            monitor_id=self._monitor_id,
-            signal=number.name,
-            pid=self.pid,
-            error=error.strerror or str(error),
-        )
+def launch_chain(ends_with_us: bool) -> list[str]:
+    """The small programs that become the worker, each by exec, so that the process keeps its number. Raises CannotSpawn.
+
+    `env` has SIGPIPE ignored: when we are gone, nobody reads the worker's output, and writing it must not be its end. `setsid` makes
+    it lead a process group that signals can reach as a whole (it would fork only if it led one already, which a new child never
+    does). `setpriv` asks the kernel for a SIGTERM at our death. The first is an absolute path.
+    """
+    chain = [_tool("env", "coreutils"), "--ignore-signal=PIPE", _tool("setsid", "util-linux")]
+    return [*chain, _tool("setpriv", "util-linux"), "--pdeathsig", "TERM"] if ends_with_us else chain
+
+
+def _tool(name: str, package: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise CannotSpawn(f"the program {name} ({package}) is not installed", fatal=True)
+    return found
 
 
 def _exit_of(reason: Failure) -> Exit:

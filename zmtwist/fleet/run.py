@@ -11,13 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 
-from zmtwist.fleet.launch import FleetSettings, prepare, socket_path
+from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.policy import Phase, Signs, sample_interval
-from zmtwist.fleet.process import Child, Reports
+from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
 from zmtwist.interfaces import IEventSink, ILinkObserver
 from zmtwist.pipeline.document import Document
-from zmtwist.redact import Redactor
 from zmtwist.wire.link import LinkStatus
 from zmtwist.wire.messages import Response
 
@@ -45,6 +44,26 @@ class Link(Protocol):
         """What is known at this moment."""
 
 
+class Process(Protocol):
+    """What is needed here of a child (`process.Child`) or of an adopted worker (`adopt.Adopted`)."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its number."""
+
+    def lines(self) -> tuple[str, ...]:
+        """Its last lines of output, redacted, oldest first."""
+
+    def errors(self) -> tuple[str, ...]:
+        """Those of its last lines that tell of trouble."""
+
+    def stop(self) -> None:
+        """See to it that it ends. Asked again, go on with the same stop."""
+
+    def leave(self) -> None:
+        """Have no more to do with it; it runs on."""
+
+
 class MakeLink(Protocol):
     """Makes a link, as `wire.link.WorkerLink` does."""
 
@@ -66,7 +85,8 @@ class MakeLink(Protocol):
 class Surroundings:
     """What all workers of a fleet share.
 
-    `turn` reserves the next turn to spawn and says in how many seconds it is. `wall` gives microseconds since the epoch, `jitter`
+    `turn` reserves the next turn to spawn and says in how many seconds it is, `restart_turn` the next one to stop for a restart that
+    can wait. `wall` gives microseconds since the epoch, `jitter`
     numbers evenly spread over 0 to 1.
     """
 
@@ -76,13 +96,18 @@ class Surroundings:
     make_link: MakeLink
     announce: Callable[[Transition], None]
     turn: Callable[[], float]
+    restart_turn: Callable[[], float]
     wall: Callable[[], int]
     jitter: Callable[[], float]
+    processes: Processes
     kill_group: Callable[[int, int], None] = os.killpg
 
 
 class Run:
-    """One process and its link. Making it spawns; that raises CannotSpawn, and then nothing is left of it."""
+    """One process and its link. Making it calls `start` to have the process; where that raises, nothing is left of it.
+
+    `document` and `digest` are what the process runs with; of an adopted one the document may not be known.
+    """
 
     log = Logger()
 
@@ -90,14 +115,19 @@ class Run:
         self,
         around: Surroundings,
         monitor_id: int,
-        document: Document,
-        reports: Reports,
+        socket: str,
         observer: ILinkObserver,
+        start: Callable[[], Process],
+        *,
+        digest: str,
+        document: Document | None = None,
+        adopted: bool = False,
     ) -> None:
         clock = IReactorTime(around.reactor)
         config = around.settings.zmnext.worker
-        command = prepare(around.settings, monitor_id, document)
-        self.digest = document.digest
+        self.document = document
+        self.digest = digest
+        self.adopted = adopted
         self.spawned_at = clock.seconds()
         self.frames_per_second: float | None = None
         self._media_at: float | None = None
@@ -105,17 +135,9 @@ class Run:
         self._drained: Deferred[None] | None = None
         self._monitor_id = monitor_id
         self._clock = clock
-        self.child = Child(
-            clock,
-            monitor_id,
-            reports,
-            Redactor(document.secrets).redact,
-            config.stop_timeout_seconds,
-            around.kill_group,
-        )
         self.link = around.make_link(
             around.reactor,
-            socket_path(around.settings, monitor_id),
+            socket,
             monitor_id,
             around.sink,
             observer,
@@ -125,7 +147,7 @@ class Run:
         # Before the spawn, so that the bind is not missed: the first clip opens milliseconds after it.
         self.link.start()
         try:
-            self.child.spawn(around.reactor, command)
+            self.child = start()
         except BaseException:
             self.link.abort()
             raise
@@ -134,6 +156,10 @@ class Run:
         """Media moved just now."""
         self._media_at = self._clock.seconds()
         self.frames_per_second = frames_per_second
+
+    def media_age(self) -> float | None:
+        """Seconds since media moved; None where they never have."""
+        return None if self._media_at is None else self._clock.seconds() - self._media_at
 
     def saw_stats(self) -> None:
         """STATS came just now."""
@@ -153,6 +179,11 @@ class Run:
         """See to it that the process ends; read on until it has. Asked again, go on with the same stop."""
         self.child.stop()
         self._drain()
+
+    def leave(self) -> None:
+        """Let the link go and have no more to do with the process, which runs on."""
+        self.child.leave()
+        self.link.abort()
 
     async def close(self) -> None:
         """The process was reaped: read what it still said to the end, then let the link go. Never fails."""

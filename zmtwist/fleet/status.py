@@ -48,7 +48,8 @@ class WorkerStatus:
     """All that is known of one monitor's worker. Wall times in microseconds since the epoch; None where there is nothing to tell.
 
     `last_exit` is how its latest process ended, `next_start_us` when it will be spawned if nothing else happens, `digest` that of
-    the running document (of the next one, while none runs), `lines` its last log lines, redacted, oldest first.
+    the running document (of the next one, while none runs), `lines` its last log lines, redacted, oldest first. Of its socket:
+    `media_age_seconds` since media were last seen, `worker_events` received and `missed_events` not received since it was started.
     """
 
     monitor_id: int
@@ -61,4 +62,13 @@ class WorkerStatus:
     next_start_us: int | None = None
     digest: str | None = None
     frames_per_second: float | None = None
+    media_age_seconds: float | None = None
+    worker_events: int = 0
+    missed_events: int = 0
     lines: tuple[str, ...] = ()
+    legacy: str = ""
+    """What the operator should know of ZoneMinder's own capture of this monitor, '' where there is nothing."""
+    adopted: bool = False
+    """Its process was started by an earlier run of this service; then nothing is known of what it logs, or of how it ends."""
+    restart_due: str | None = None
+    """Why it is started anew when the clip that it records has ended."""

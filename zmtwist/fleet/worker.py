@@ -10,11 +10,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.fleet.adopt import Survivor
+from zmtwist.fleet.begin import adopt, begin
+from zmtwist.fleet.debris import clear
 from zmtwist.fleet.launch import Fingerprint, fingerprint, remove_dead_socket, remove_document, socket_path
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.machine import Core, Life, new_life
 from zmtwist.fleet.policy import HOUR, Exit, Phase, Verdict, judge, stall_reason
 from zmtwist.fleet.process import KEPT_LINES, CannotSpawn
+from zmtwist.fleet.recycle import Recycle
 from zmtwist.fleet.run import Run, Surroundings
 from zmtwist.fleet.status import State, Transition, WorkerStatus
 from zmtwist.interfaces import ILinkObserver
@@ -24,6 +28,10 @@ from zmtwist.wire.messages import Response
 
 UP = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STALLED})
 IDLE = frozenset({State.STOPPED, State.HELD})
+RECORDING = frozenset({State.LINKED, State.LIVE})
+"""Where a clip may be open that is worth waiting for."""
+
+DOCUMENT_CHANGED = "its document changed"
 
 
 @implementer(ILinkObserver)
@@ -38,6 +46,7 @@ class Worker:
         self._clock = IReactorTime(around.reactor)
         self._document: Document | None = None
         self._refusal = "it has no document yet"
+        self._waits_for = ""
         self._tried: tuple[str, Fingerprint | None] | None = None
         self._run: Run | None = None
         self._last_exit: Exit | None = None
@@ -57,6 +66,9 @@ class Worker:
             max_backoff_seconds=config.max_backoff_seconds,
             stable_seconds=config.stable_seconds,
         )
+        self._recycle = Recycle(
+            self._clock, around.restart_turn, lambda: around.sink.clip_end(monitor_id), self.restart
+        )
         self._core.body = self
         self._life: Life = new_life(self._core)
 
@@ -67,17 +79,69 @@ class Worker:
         """Its state now."""
         return self._core.state
 
-    def want(self, document: Document) -> None:
-        """Run with this document: started if it does not run, restarted if it runs with another; BACKOFF, HELD and a stop are respected."""
-        self._document = document
-        if self._run is not None and self.state in UP:
-            if self._run.digest != document.digest:
-                self._life.restart("its document changed")
+    @property
+    def documents(self) -> tuple[Document | None, Document | None]:
+        """The document it is meant to run with, and the one that its process was started with."""
+        return self._document, self._run.document if self._run else None
+
+    def adopt(self, survivor: Survivor) -> bool:
+        """Take on a worker that lives already; for one that was not started yet. False where that one has ended meanwhile."""
+        try:
+            self._run = adopt(self._around, survivor, reports=self, observer=self)
+        except (OSError, CannotSpawn) as error:
+            self.log.info(
+                "monitor {monitor_id}: process {pid}, its worker of an earlier run, is gone: {error}",
+                monitor_id=self.monitor_id,
+                pid=survivor.pid,
+                error=repr(error),
+            )
+            return False
+        self._spawned_before = True
+        self._life.adopted(_how(self._run))
+        return True
+
+    def leave(self) -> None:
+        """Have no more to do with it. Its process, if it has one, runs on."""
+        run, self._run = self._run, None
+        self._recycle.cancel()
+        self._life.leave("left running")
+        if run is not None:
+            run.leave()
+
+    def weigh(self) -> None:
+        """Have it started anew, at the end of a clip, if its memory has grown beyond what is allowed."""
+        run, most = self._run, self._around.settings.zmnext.worker.max_rss_mb
+        if run is None or run.child.pid is None or self.state not in UP or not most:
+            return
+        resident = self._around.processes.resident_kb(run.child.pid)
+        if resident is not None and resident > most * 1024:
+            self.restart_soon(f"it uses {resident // 1024} MiB of memory, max_rss_mb is {most}")
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is no document for it."""
+        return self._document is None
+
+    def want(self, document: Document, waits_for: str = "") -> None:
+        """Run with this document: started if it does not run, restarted if it runs with another; BACKOFF, HELD and a stop are respected.
+
+        A restart waits for the end of the clip that records, within bounds. `waits_for`: what has to come before a start (see `proceed`).
+        """
+        self._document, self._waits_for = document, waits_for
+        if waits_for and self._run is None:
+            self._life.stop(waits_for)
+        elif self._run is not None and self.state in UP:
+            self._compare(self._run, document)
         elif self.state is State.FATAL:
             if self._tried != (document.digest, fingerprint(self._around.settings)):
                 self._life.start("its document or binary changed")
         elif self.state in (State.STOPPED, State.STOPPING):
             self._life.start("wanted")
+
+    def proceed(self) -> None:
+        """What a start had to wait for has come."""
+        if self._waits_for and self._document is not None:
+            self.want(self._document)
 
     def refuse(self, reason: str) -> None:
         """Run no more: there is no document for it, for `reason`."""
@@ -96,6 +160,13 @@ class Worker:
     def restart(self, reason: str) -> None:
         """Stop it and start it again."""
         self._life.restart(reason)
+
+    def restart_soon(self, reason: str) -> None:
+        """Stop it and start it again, at the end of a clip if it may be recording one."""
+        if self.state in RECORDING or (self.state is State.STARTING and self._run is not None and self._run.adopted):
+            self._recycle.ask(reason)
+        else:
+            self._life.restart(reason)
 
     def hold(self, reason: str) -> None:
         """Stop it until `release`."""
@@ -141,6 +212,7 @@ class Worker:
         digest = run.digest if run else self._document.digest if self._document else None
         start_us = None if core.start_at is None else self._around.wall() + round((core.start_at - now) * 1e6)
         self._forget_old_restarts(now)
+        link = run.link.status if run else None
         return WorkerStatus(
             monitor_id=self.monitor_id,
             state=core.state,
@@ -152,7 +224,12 @@ class Worker:
             next_start_us=start_us,
             digest=digest,
             frames_per_second=run.frames_per_second if run and core.state is State.LIVE else None,
+            media_age_seconds=run.media_age() if run else None,
+            worker_events=link.events if link else 0,
+            missed_events=link.event_gaps if link else 0,
             lines=self._all_lines(),
+            adopted=run.adopted if run else False,
+            restart_due=self._recycle.reason,
         )
 
     # What its life asks for.
@@ -170,10 +247,11 @@ class Worker:
             self._give_up(Verdict(False, "an internal error at the start; see the log"))
         else:
             self._note_start(run)
-            self._life.spawned(f"spawned as process {run.child.pid}")
+            self._life.spawned(_how(run))
 
     def terminate(self) -> None:
         """See `machine.Body`."""
+        self._recycle.cancel()
         if self._run is not None:
             self._run.stop()
 
@@ -181,7 +259,8 @@ class Worker:
 
     def opening_logged(self, told: Opening) -> None:
         """See `process.Reports`."""
-        self._around.sink.logged_opening(self.monitor_id, told.token, told.cause, self._around.wall())
+        if self._run is not None:
+            self._around.sink.logged_opening(self.monitor_id, told.token, told.cause, self._around.wall())
 
     def child_exited(self, ended: Exit) -> None:
         """See `process.Reports`."""
@@ -227,8 +306,17 @@ class Worker:
     def _new_run(self) -> Run:
         if self._document is None:
             raise CannotSpawn(self._refusal, fatal=True)
+        if self._waits_for:
+            raise CannotSpawn(self._waits_for)
         self._tried = (self._document.digest, fingerprint(self._around.settings))
-        return Run(self._around, self.monitor_id, self._document, reports=self, observer=self)
+        return begin(self._around, self.monitor_id, self._document, reports=self, observer=self)
+
+    def _compare(self, run: Run, document: Document) -> None:
+        if run.digest != document.digest:
+            self.restart_soon(DOCUMENT_CHANGED)
+        else:
+            run.document = document
+            self._recycle.withdraw(DOCUMENT_CHANGED)
 
     def _note_start(self, run: Run) -> None:
         if self._spawned_before:
@@ -236,14 +324,16 @@ class Worker:
             self._forget_old_restarts(run.spawned_at)
         self._spawned_before = True
         self.log.info(
-            "monitor {monitor_id}: worker started as process {pid}",
+            "monitor {monitor_id}: worker {how}",
             monitor_id=self.monitor_id,
+            how=_how(run),
             pid=run.child.pid,
             digest=run.digest,
         )
 
     async def _finish(self, run: Run, ended: Exit) -> None:
         """The process is reaped: read the socket to its end, clear up, and only then let the next one come."""
+        self._recycle.cancel()
         await run.close()
         told_to = self.state is State.STOPPING
         verdict = Verdict(False, str(ended)) if told_to else judge(ended, run.child.errors())
@@ -252,6 +342,7 @@ class Worker:
         try:
             self._clear_up()
             self._remove_socket()
+            clear(self._around.settings, self.monitor_id, self._around.processes)
             self._around.sink.gone(self.monitor_id)
         finally:
             self._give_up(verdict)
@@ -289,3 +380,7 @@ class Worker:
             for waiter in waiters:
                 waiter.callback(None)
         self._around.announce(transition)
+
+
+def _how(run: Run) -> str:
+    return f"adopted as process {run.child.pid}" if run.adopted else f"spawned as process {run.child.pid}"

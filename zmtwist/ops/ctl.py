@@ -1,40 +1,150 @@
-"""`zmnextctl`, the operator's command.
+"""`zmnextctl`, the operator's command: doc/reference/zmnextctl.md.
 
-Exit status: 0 done, 1 the answer is bad news, 2 wrong usage (argparse's own).
+Exit status: 0 done or answered, 1 failed or a problem was found, 2 wrong usage, 3 no service answers, 4 no such monitor on zm-next,
+5 not permitted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import attrs
+
+from zmtwist import zmconf
 from zmtwist.config import Config
-from zmtwist.settings import ConfigError, load
+from zmtwist.ops import verbs
+from zmtwist.ops.address import BadAddress, client_address
+from zmtwist.ops.client import Client, Refused, Unreachable
+from zmtwist.ops.orders import ORDERS
+from zmtwist.ops.show import findings_lines
+from zmtwist.settings import ConfigError, api_endpoint, load, token_file
+
+OK, FAILED, USAGE, UNREACHABLE, NO_MONITOR, FORBIDDEN = range(6)
+
+DEFAULT_CONFIG = "/etc/zmnext.toml"
+"""Where `doctor` looks if it is not told."""
+
+_STATUS_OF = {
+    "no_such_monitor": NO_MONITOR,
+    "not_on_zm_next": NO_MONITOR,
+    "unauthorized": FORBIDDEN,
+    "forbidden": FORBIDDEN,
+    "no_token": FORBIDDEN,
+    "wrong_host": FORBIDDEN,
+    "not_running": UNREACHABLE,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` by default) and return the exit status."""
-    options = _parser().parse_args(argv, argparse.Namespace(json=False))
-    status: int = options.run(options)
+    options = _parser().parse_args(argv, argparse.Namespace(json=False, api=None, config=None, token_file=None))
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except Unreachable as error:
+        return _failed(options, UNREACHABLE, "unreachable", str(error))
+    except Refused as error:
+        return _failed(options, _STATUS_OF.get(error.code, FAILED), error.code, error.message)
+    except (BadAddress, ConfigError) as error:
+        return _failed(options, USAGE, "bad_usage", str(error))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain about that at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return status
+
+
+def _failed(options: argparse.Namespace, status: int, code: str, message: str) -> int:
+    if options.json:
+        print(json.dumps({"error": {"code": code, "message": message}}))
+    else:
+        print(f"zmnextctl: {message}", file=sys.stderr)
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    # Given to every verb too, so that it may stand before or after; a verb that was not given it must not reset it.
-    common = argparse.ArgumentParser(add_help=False)
+    # Given to every verb too, so that they may stand before or after; a verb that was not given one must not reset it.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
     common.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object, for programs"
+        "--api", metavar="ENDPOINT", help="where the service listens: a socket's path, or http://host:port"
     )
+    common.add_argument("--config", metavar="FILE", help="the service's configuration, which says where it listens")
+    common.add_argument("--token-file", metavar="FILE", help="holds the token, which a TCP endpoint needs")
     parser = argparse.ArgumentParser(
-        prog="zmnextctl", description="Control zm-next workers in ZoneMinder.", parents=[common]
+        prog="zmnextctl",
+        description="Control zm-next workers in ZoneMinder.",
+        epilog="Exit status: 0 done, 1 failed or a problem found, 2 wrong usage, 3 no service answers, 4 no such monitor, 5 not permitted.",
+        parents=[common],
     )
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    check = verbs.add_parser("check-config", parents=[common], help="look for mistakes in a configuration file")
+    made = parser.add_subparsers(metavar="VERB", dest="verb", required=True)
+
+    def verb(name: str, what: str) -> argparse.ArgumentParser:
+        return made.add_parser(name, parents=[common], help=what, description=what)
+
+    def asks(
+        name: str, what: str, run: Callable[[Client, argparse.Namespace], int], *, monitor: bool = False
+    ) -> argparse.ArgumentParser:
+        one = verb(name, what)
+        if monitor:
+            one.add_argument("monitor", metavar="N", type=_whole, help="the monitor's id")
+        one.set_defaults(run=lambda options: run(_client(options), options))
+        return one
+
+    asks("status", "the service as a whole", verbs.status)
+    asks("monitors", "a line for each monitor", verbs.monitors)
+    for name, what in ORDERS.items():
+        asks(name, what, verbs.order, monitor=True)
+    pipeline = asks("pipeline", "its worker's document, without secrets", verbs.pipeline, monitor=True)
+    pipeline.add_argument("--diff", action="store_true", help="what the database asks for now, against what runs")
+    asks("why", "what is wrong with it, and what to do", verbs.why, monitor=True)
+    asks("logs", "the last lines of its worker's log", verbs.logs, monitor=True)
+    events = asks("events", "the latest events", verbs.events)
+    events.add_argument("--monitor", metavar="N", type=_whole, help="of this monitor only")
+    events.add_argument("--since", metavar="WHEN", help="an event's id (later ones only), or a local date and time")
+    events.add_argument("--limit", metavar="COUNT", type=_whole, help="at most so many (50)")
+    events.add_argument("--follow", action="store_true", help="tell what happens from now on")
+    events.add_argument("--count", metavar="COUNT", type=_whole, help="with --follow: end after so many")
+    watch = asks("watch", "the monitors, again and again", verbs.watch)
+    watch.add_argument("--interval", metavar="SECONDS", type=float, default=2.0, help="between two looks (2)")
+    watch.add_argument("--count", metavar="COUNT", type=_whole, help="end after so many looks")
+    asks("reconcile", "read the database and act on it now", verbs.reconcile)
+    asks("handoff", "end the service, but leave its workers recording for the next one", verbs.handoff)
+    doctor = verb("doctor", "look at everything that the service needs; it need not run")
+    doctor.add_argument("--zm-conf", metavar="FILE", default=zmconf.DEFAULT_PATH, help="ZoneMinder's own configuration")
+    doctor.set_defaults(run=_doctor)
+    check = verb("check-config", "look for mistakes in a configuration file")
     check.add_argument("file", metavar="FILE")
     check.set_defaults(run=_check_config)
     return parser
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
+    return int(text)
+
+
+def _client(options: argparse.Namespace) -> Client:
+    config = Config() if options.config is None else load(options.config)
+    return Client(client_address(options.api or api_endpoint(config)), options.token_file or token_file(config))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from zmtwist.ops.doctor import examine  # takes the database drivers along, which no other verb needs
+
+    default = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None
+    findings = [attrs.asdict(one) for one in examine(options.config or default, options.zm_conf)]
+    bad = any(one["verdict"] == "FAIL" for one in findings)
+    verbs.say(options, {"ok": not bad, "findings": findings}, lambda: findings_lines(findings))
+    return FAILED if bad else OK
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -45,14 +155,14 @@ def _check_config(options: argparse.Namespace) -> int:
             print(json.dumps({"ok": False, "file": options.file, "problems": list(error.problems)}))
         else:
             print("\n".join(error.problems), file=sys.stderr)
-        return 1
+        return FAILED
     if options.json:
         monitors = config.zmnext.monitors
         listed = monitors if monitors == "all" else list(monitors)
         print(json.dumps({"ok": True, "file": options.file, "enabled": config.zmnext.enabled, "monitors": listed}))
     else:
         print(f"{options.file}: ok: {_summary(config)}")
-    return 0
+    return OK
 
 
 def _summary(config: Config) -> str:

@@ -1,0 +1,278 @@
+"""Ingest against MariaDB, on this machine, in one run: `python tests/bench/bench_ingest.py`. Figures, each alone on a line:
+
+- ingest_vs_autocommit: our rate, from bytes on 50 sockets to committed Frames rows, over that of two autocommitted statements per event
+  on one connection (what the reference does);
+- ingest_vs_executemany: our rate over that of a bare `executemany` of the same rows in one transaction;
+- assign_p50_commits: median time from an opening to its assignment, at 2,000 events a second over 100 links, in bare commits of one row;
+- assign_p99_ms: the 99th percentile of the same, in milliseconds;
+- ingest_growth: CPU cost per event at 10, 100 and 300 links, the dearest over the cheapest;
+- reactor_max_pause_ms: the longest that the reactor was held up in all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall, deferLater, react
+from zope.interface import implementer
+
+from tests.mariadb import Server
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.ingest import Ingest
+from zmtwist.interfaces import ICommander, ILinkObserver
+from zmtwist.wire.link import NotLinked, WorkerLink
+from zmtwist.zm.catalog import Catalog, Site
+from zmtwist.zm.pool import Database
+from zmtwist.zm.store import EventStore
+from zmtwist.zm.url import parse_url
+
+DATABASE = "zm138"
+MONITORS = 300
+REFERENCE_EVENTS = 1500
+
+
+@implementer(ILinkObserver)
+class Unconcerned:
+    """Nobody looks after these links."""
+
+    def linked(self) -> None: ...
+    def media(self, frames_per_second: float | None) -> None: ...
+    def stats(self) -> None: ...
+    def bye(self) -> None: ...
+    def unlinked(self, reason: str) -> None: ...
+
+
+class Cameras(ProcessProtocol):
+    """The other side: a process of its own, as workers are."""
+
+    def __init__(self, directory: Path, links: int, events: int, pace: int = 0, openings: int = 0) -> None:
+        self.told: dict[str, Any] = {}
+        self._waiting: dict[str, Deferred[Any]] = {}
+        self._tail = b""
+        arguments = [str(directory), str(links), str(events), str(pace), str(openings)]
+        root = Path(__file__).parent.parent.parent
+        reactor.spawnProcess(  # type: ignore[attr-defined]
+            self, sys.executable, [sys.executable, "-m", "tests.bench.cameras", *arguments], env=None, path=str(root)
+        )
+
+    def outReceived(self, data: bytes) -> None:
+        *lines, self._tail = (self._tail + data).split(b"\n")
+        for line in lines:
+            for key, value in json.loads(line).items():
+                self.told[key] = value
+                if key in self._waiting:
+                    self._waiting.pop(key).callback(value)
+
+    def errReceived(self, data: bytes) -> None:
+        sys.stderr.write(data.decode())
+
+    def hear(self, key: str) -> Deferred[Any]:
+        waiting: Deferred[Any] = Deferred()
+        if key in self.told:
+            waiting.callback(self.told[key])
+        else:
+            self._waiting[key] = waiting
+        return waiting
+
+
+@implementer(ICommander)
+class Bench:
+    """Links, ingest and store as the service wires them, without a fleet."""
+
+    def __init__(self, server: Server) -> None:
+        self.links: dict[int, WorkerLink] = {}
+        self.server = server
+        self.database = Database(reactor, parse_url(server.url(DATABASE)))
+        self.disk = Disk(reactor)
+        self.longest_pause = 0.0
+
+    def command(self, monitor_id: int, name: str, /, **fields: Any) -> Deferred[Any]:
+        link = self.links.get(monitor_id)
+        return link.command(name, **fields) if link else fail(NotLinked("gone"))
+
+    async def start(self) -> None:
+        self.database.startService()
+        self.disk.startService()
+        self.monitors = await Catalog(self.database, Site()).monitors()
+        self._seen = time.perf_counter()
+        LoopingCall(self._look).start(0.002).addErrback(lambda failure: failure.printTraceback())
+
+    def _look(self) -> None:
+        now = time.perf_counter()
+        self.longest_pause = max(self.longest_pause, now - self._seen - 0.002)
+        self._seen = now
+
+    async def run(
+        self, links: int, events: int, pace: int = 0, openings: int = 0
+    ) -> tuple[float, float, list[float]]:
+        """Seconds from the first byte to the last committed row, CPU seconds of ours, and assignment latencies."""
+        with tempfile.TemporaryDirectory(prefix="zmb-") as directory:
+            cameras = Cameras(Path(directory), links, events, pace, openings)
+            await cameras.hear("listening")
+            store = EventStore(self.database)
+            ingest = Ingest(
+                reactor, store, self, self.disk, run=f"{time.time_ns():x}",
+                wall=lambda: time.time_ns() // 1000, announce=lambda _: None,
+            )  # fmt: skip
+            for monitor in self.monitors[:links]:
+                ingest.know(monitor, recorder=True, pre_roll_seconds=0, bulk_interval=100)
+            ingest.startService()
+            before = self._count()
+            self._seen = time.perf_counter()
+            cpu = time.process_time()
+            for number in range(1, links + 1):
+                link = WorkerLink(
+                    reactor, f"{directory}/stream_{number}.sock", number, ingest, Unconcerned(), sample_seconds=1e6
+                )
+                self.links[number] = link
+                link.start()
+            began = await cameras.hear("began")
+            await cameras.hear("sent")
+            wanted = links * events
+            while ingest.kinds["motion"] < wanted:
+                await deferLater(reactor, 0.005)
+            await ingest.writer.drained()
+            took, cpu = time.time() - began, time.process_time() - cpu
+            pause = self.longest_pause
+            written = self._count() - before
+            assert ingest.writer.figures.refused == ingest.writer.figures.orphaned == 0
+            self.longest_pause, self._seen = pause, time.perf_counter()
+            if not openings:
+                assert written >= wanted, f"{written} rows of {wanted}"
+            await deferLater(reactor, 0.2)
+            latencies = await self._end(cameras)
+            await ingest.finish()
+        return took, cpu, latencies
+
+    async def _end(self, cameras: Cameras) -> list[float]:
+        cameras.transport.closeStdin()  # type: ignore[union-attr]
+        latencies = await cameras.hear("assigned")
+        for link in self.links.values():
+            link.abort()
+        self.links.clear()
+        return latencies
+
+    def _count(self) -> int:
+        with self.server.connect(DATABASE) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM Frames")
+            return int(cursor.fetchone()[0])
+
+
+def prepare(server: Server) -> None:
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (3, '/tmp', 'bench', 'Medium')")
+        for number in range(1, MONITORS + 1):
+            cursor.execute(
+                "INSERT INTO Monitors (Id, Name, Type, Path, Width, Height, StorageId) VALUES (%s, %s, 'Ffmpeg', 'x', 640, 360, 3)",
+                (number, f"Camera {number}"),
+            )
+
+
+def autocommitted(server: Server, events: int) -> float:
+    """Events a second, two autocommitted statements each from one connection."""
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO Events (MonitorId, StateId, StorageId, Name, Cause, StartDateTime) VALUES (1, 0, 3, 'a', 'b', NOW())"
+        )
+        event = cursor.lastrowid
+        began = time.perf_counter()
+        for n in range(1, events + 1):
+            cursor.execute(
+                "INSERT INTO Frames (EventId, FrameId, Type, TimeStamp, Delta, Score) VALUES (%s, %s, 'Alarm', NOW(), %s, 79)",
+                (event, n, n / 15),
+            )
+            cursor.execute("UPDATE Events SET Frames = %s, AlarmFrames = %s WHERE Id = %s", (n, n, event))
+        return events / (time.perf_counter() - began)
+
+
+def executemany(server: Server, events: int) -> float:
+    """Rows a second of a bare executemany in one transaction."""
+    stamp = "2026-11-22 09:10:50"
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT MAX(Id) FROM Events")
+        event = cursor.fetchone()[0]
+        rows = [(event, n, "Alarm", stamp, n / 15, 79) for n in range(1, events + 1)]
+        connection.begin()
+        began = time.perf_counter()
+        cursor.executemany(
+            "INSERT INTO Frames (EventId, FrameId, Type, TimeStamp, Delta, Score) VALUES (%s, %s, %s, %s, %s, %s)", rows
+        )
+        connection.commit()
+        return events / (time.perf_counter() - began)
+
+
+def bare_commit(server: Server, rounds: int = 200) -> float:
+    """Median seconds to insert one Events row and commit."""
+    took = []
+    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
+        for _ in range(rounds):
+            began = time.perf_counter()
+            connection.begin()
+            cursor.execute(
+                "INSERT INTO Events (MonitorId, StateId, StorageId, Name, Cause, StartDateTime) VALUES (1, 0, 3, 'a', 'b', NOW())"
+            )
+            connection.commit()
+            took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def figure(name: str, value: float) -> None:
+    print(f"figure {name} {value:.3f}", flush=True)
+
+
+async def main() -> None:
+    server = Server().create()
+    bench = Bench(server)
+    try:
+        prepare(server)
+        await bench.start()
+        await bench.run(50, 100)  # warm up
+        ours, theirs, bare = [], [], []
+        for _ in range(3):
+            took, _cpu, _ = await bench.run(50, 800)
+            ours.append(50 * 800 / took)
+            theirs.append(autocommitted(server, REFERENCE_EVENTS))
+            bare.append(executemany(server, 50 * 800))
+        rate = statistics.median(ours)
+        print(f"ours {rate:.0f}/s, autocommit {statistics.median(theirs):.0f}/s, executemany {statistics.median(bare):.0f}/s")
+        figure("ingest_vs_autocommit", rate / statistics.median(theirs))
+        figure("ingest_vs_executemany", rate / statistics.median(bare))
+        commit = bare_commit(server)
+        bench.longest_pause = 0.0
+        _, _, latencies = await bench.run(100, 200, pace=2000, openings=50)
+        latencies.sort()
+        p50, p99 = statistics.median(latencies), latencies[int(len(latencies) * 0.99)]
+        print(f"bare commit {commit * 1000:.2f} ms, {len(latencies)} assignments, median {p50 * 1000:.2f} ms")
+        figure("assign_p50_commits", p50 / commit)
+        figure("assign_p99_ms", p99 * 1000)
+        print(f"longest pause while doing so {bench.longest_pause * 1000:.1f} ms")
+        costs = []
+        for links in (10, 100, 300):
+            per_event = []
+            for _ in range(2):
+                events = 30_000 // links
+                _, cpu, _ = await bench.run(links, events)
+                per_event.append(cpu / (links * events))
+            costs.append(min(per_event))
+            print(f"{links} links: {costs[-1] * 1e6:.1f} us of CPU per event")
+        figure("ingest_growth", max(costs) / min(costs))
+        figure("reactor_max_pause_ms", bench.longest_pause * 1000)
+        await bench.database.stopService()
+    finally:
+        bench.disk.stopService()
+        server.remove()
+
+
+if __name__ == "__main__":
+    react(lambda _reactor: ensureDeferred(main()))

@@ -1,0 +1,76 @@
+"""Locks: held by whoever has the descriptor, gone with the last of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zmtwist.fleet.lock import AlreadyRunning, Held, LockFile, check_service_lock, take_service_lock
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "worker_1.lock")
+    with LockFile.take(path):
+        with pytest.raises(Held):
+            LockFile.take(path)
+        assert Path(path).stat().st_mode & 0o777 == 0o600
+    LockFile.take(path).remove()
+    assert not Path(path).exists()
+
+
+def test_a_process_that_inherited_it_holds_it_after_us(tmp_path: Path) -> None:
+    path = str(tmp_path / "worker_1.lock")
+    with LockFile.take(path) as lock:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=[lock.fd])
+    try:
+        with pytest.raises(Held):
+            LockFile.take(path)
+    finally:
+        child.kill()
+        child.wait()
+    LockFile.take(path).close()
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "worker_1.lock"
+    opened = os.open
+
+    def open_and_lose(name: str, *rest: int) -> int:
+        fd = opened(name, *rest)
+        monkeypatch.undo()
+        path.unlink()
+        return fd
+
+    monkeypatch.setattr(os, "open", open_and_lose)
+    with LockFile.take(str(path)) as lock, pytest.raises(Held):
+        assert os.fstat(lock.fd).st_ino == path.stat().st_ino
+        LockFile.take(str(path))
+
+
+def test_a_second_service_is_told_who_is_there(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    check_service_lock(run)
+    assert not Path(run).exists(), "a look changes nothing"
+    lock = take_service_lock(run)
+    for attempt in (check_service_lock, take_service_lock):
+        with pytest.raises(AlreadyRunning, match=rf"paths. run = {run} \(process {os.getpid()}\): stop that one first"):
+            attempt(run)
+    lock.close()
+    check_service_lock(run)
+    take_service_lock(run).close()
+
+
+def test_a_killed_service_leaves_no_lock(tmp_path: Path) -> None:
+    code = "import sys, time; from zmtwist.fleet.lock import *; x = take_service_lock(sys.argv[1]); print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    with pytest.raises(AlreadyRunning, match=str(child.pid)):
+        check_service_lock(str(tmp_path))
+    child.kill()
+    child.wait()
+    take_service_lock(str(tmp_path)).close()

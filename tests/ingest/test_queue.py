@@ -1,0 +1,72 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zmtwist.changes import AddFrame, Change, ClipSaved, OpenEvent, Tally
+from zmtwist.ingest.queue import ChangeQueue
+
+
+def frame(monitor: int, n: int) -> Change:
+    return AddFrame(f"{monitor}.r.1", n, 0)
+
+
+def opening(monitor: int) -> Change:
+    return OpenEvent(handle=f"{monitor}.r.1", monitor_id=monitor, start_us=0, trigger="motion", cause="Motion")
+
+
+def save(monitor: int) -> Change:
+    return ClipSaved(handle=f"{monitor}.r.1", path="/x", duration_us=1, frames=1, tally=Tally())
+
+
+def test_an_opening_passes_other_monitors_bulk():
+    queue = ChangeQueue()
+    queue.put(1, [frame(1, n) for n in range(100)])
+    queue.put(2, [opening(2), frame(2, 1)])
+    assert queue.take(1) == [opening(2)]
+
+
+def test_a_save_takes_along_what_came_before_it():
+    queue = ChangeQueue()
+    queue.put(1, [frame(1, n) for n in range(100)])
+    queue.put(2, [frame(2, 1), frame(2, 2), save(2), frame(2, 3)])
+    assert queue.take(3) == [frame(2, 1), frame(2, 2), save(2)]
+
+
+def test_bulk_is_shared_between_monitors():
+    queue = ChangeQueue()
+    queue.put(1, [frame(1, n) for n in range(1000)])
+    queue.put(2, [frame(2, n) for n in range(1000)])
+    batch = queue.take(100)
+    assert sum(c.handle.startswith("1.") for c in batch) == 50
+    assert len(queue) == 1900
+
+
+change = st.builds(
+    lambda m, n, kind: (m, [frame(m, n), opening(m), save(m)][kind]),
+    st.integers(1, 4),
+    st.integers(0, 9),
+    st.integers(0, 2),
+)
+
+
+@given(st.lists(st.lists(change, max_size=8), max_size=12), st.integers(1, 7))
+def test_nothing_is_lost_or_reordered_within_a_monitor(rounds, most):
+    queue = ChangeQueue()
+    put: dict[int, list[Change]] = {}
+    taken: dict[int, list[Change]] = {}
+
+    def take() -> list[Change]:
+        batch = queue.take(most)
+        assert len(batch) <= most
+        for item in batch:
+            taken.setdefault(int(item.handle.split(".")[0]), []).append(item)
+        return batch
+
+    for one_round in rounds:
+        for monitor, item in one_round:
+            queue.put(monitor, [item])
+            put.setdefault(monitor, []).append(item)
+        take()
+    while take():
+        pass
+    assert taken == put
+    assert len(queue) == 0

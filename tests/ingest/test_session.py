@@ -1,0 +1,304 @@
+"""What a session makes of a worker's events: each test reads as a small story told in seconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.ingest.builders import capture, description, detection, motion, opening, saved, session, us, walk
+from zmtwist.changes import AddFrame, ClipSaved, CloseEvent, OpenEvent, UpdateEvent
+from zmtwist.ingest.session import MAX_PENDING
+from zmtwist.wire.details import RawDetail
+from zmtwist.wire.messages import Event
+
+
+def of(kind, changes):
+    return [change for change in changes if isinstance(change, kind)]
+
+
+def test_a_segment_opens_and_is_saved():
+    after, changes = walk(session(), [opening(0, "3-1-1"), saved(10, "/e/a.mkv", 9.9, 100, event_id=7)])
+    assert changes == [
+        OpenEvent(
+            handle="3.run.1", monitor_id=3, start_us=us(0), trigger="continuous", cause="Continuous", token="3-1-1"
+        ),
+        ClipSaved(
+            handle="3.run.1",
+            path="/e/a.mkv",
+            duration_us=9_900_000,
+            frames=100,
+            tally=changes[1].tally,
+            event_id=7,
+            cause="Continuous",
+        ),
+    ]
+    assert after.clips == ()
+
+
+def test_an_event_clip_starts_with_its_pre_roll():
+    ready = session(pre_roll_us=5_000_000)
+    _, changes = walk(ready, [opening(60, "t", "motion")])
+    assert changes[0].start_us == us(55)
+
+
+def test_the_pre_roll_is_no_longer_than_the_camera_has_been_up():
+    from msgspec.structs import replace
+
+    ready = replace(session(pre_roll_us=5_000_000), capturing_since_us=us(58))
+    _, changes = walk(ready, [opening(60, "t", "motion")])
+    assert changes[0].start_us == us(58)
+
+
+def test_a_save_without_an_opening_makes_an_event_of_its_own():
+    _, changes = walk(session(), [saved(10, "/e/own.mkv", 3.8, 40)])
+    opened, closed = changes
+    assert (opened.start_us, opened.token) == (us(6.2), None)
+    assert (closed.handle, closed.path, closed.frames) == (opened.handle, "/e/own.mkv", 40)
+
+
+def test_the_same_save_twice_is_one_event():
+    _, changes = walk(session(), [saved(10, "/e/own.mkv", 3.8, 40), saved(10.1, "/e/own.mkv", 3.8, 40)])
+    assert len(of(ClipSaved, changes)) == 1
+
+
+def test_a_trigger_before_the_opening_belongs_to_the_clip():
+    _, changes = walk(session(), [detection(5, "person", 0.9), opening(5.001, "t", "detection")])
+    assert [type(c) for c in changes] == [OpenEvent, AddFrame]
+    assert changes[0].cause == "Detection: person"
+    assert changes[1].score == 90
+
+
+def test_what_happened_well_before_a_clip_is_not_in_it():
+    _, changes = walk(session(), [motion(1), opening(30, "t")])
+    assert of(AddFrame, changes) == []
+
+
+def test_alarm_frames_are_numbered_by_when_they_happened():
+    events = [opening(0, "t"), motion(1.0, pts=101.0), motion(1.13, pts=101.1), motion(2.0, pts=102.0)]
+    _, changes = walk(session(rate=10.0), events)
+    frames = of(AddFrame, changes)
+    # The second event came 30 ms late; its frame's own time stamp puts it right.
+    assert [(f.frame_id, f.offset_us) for f in frames] == [(11, 1_000_000), (12, 1_100_000), (21, 2_000_000)]
+
+
+def test_two_stages_that_see_the_same_frame_make_one_alarm_frame():
+    _, changes = walk(session(), [opening(0, "t"), motion(1, pts=5), detection(1.2, "cat", 0.5, pts=5)])
+    assert len(of(AddFrame, changes)) == 1
+
+
+def test_scores_add_up_in_the_save():
+    events = [opening(0, "t"), detection(1, "cat", 0.5), detection(2, "dog", 0.9), detection(3, "dog", 0.7)]
+    _, changes = walk(session(), [*events, saved(10, "/e/a.mkv", 9.9, 100)])
+    tally = changes[-1].tally
+    assert (tally.alarm_frames, tally.total_score, tally.max_score, tally.max_score_frame) == (3, 210, 90, 21)
+    assert tally.average_score == 70
+    assert changes[-1].cause == "Continuous: cat, dog"
+    assert not changes[-1].settle
+
+
+def test_frames_numbered_by_a_guessed_or_wrong_rate_are_settled_at_the_end():
+    _, guessed = walk(session(rate=0.0), [opening(0, "t"), motion(5), saved(10, "/e/a.mkv", 9.9, 250)])
+    assert guessed[-1].settle
+    _, wrong = walk(session(rate=10.0), [opening(0, "t"), motion(5), saved(10, "/e/a.mkv", 9.9, 250)])
+    assert wrong[-1].settle
+
+
+def test_the_cause_of_a_segment_becomes_its_trigger():
+    _, changes = walk(session(), [opening(0, "t"), saved(3, "/e/a.mkv", 2.9, 30, cause="motion")])
+    assert changes[-1].cause == "Motion"
+
+
+def test_a_segment_boundary_keeps_the_two_clips_apart():
+    events = [
+        opening(0, "a"),
+        motion(2.95),
+        saved(3.0, "/e/a.mkv", 2.9, 30),
+        motion(3.0001),  # between save and opening: the next clip's
+        opening(3.0002, "b"),
+        motion(3.1),
+    ]
+    _, changes = walk(session(), events)
+    by_handle = [(type(c).__name__, c.handle[-1]) for c in changes]
+    assert by_handle == [
+        ("OpenEvent", "1"), ("AddFrame", "1"), ("ClipSaved", "1"), ("OpenEvent", "2"), ("AddFrame", "2"), ("AddFrame", "2"),
+    ]  # fmt: skip
+
+
+def test_several_clips_open_at_once_are_saved_by_their_ids():
+    state, _ = walk(session(), [opening(0, "a"), opening(1, "b")])
+    first, second = (clip.handle for clip in state.clips)
+    state = state.assigned(first, 11).assigned(second, 12)
+    state, changes = walk(
+        state, [saved(9, "/e/b.mkv", 8, 80, event_id=12), saved(10, "/e/a.mkv", 10, 100, event_id=11)]
+    )
+    assert [c.handle for c in changes] == [second, first]
+
+
+def test_an_opening_told_by_log_and_by_event_is_one():
+    state, changes = session().opening("3-9-1", "continuous", us(0))
+    state, more = walk(state, [opening(0.01, "3-9-1")])
+    assert len(changes) == 1
+    assert more == []
+    assert len(state.clips) == 1
+
+
+def test_a_save_missed_in_a_gap_is_closed_at_the_next_opening():
+    state, _ = walk(session(), [opening(0, "a")])
+    state, changes = walk(state.gap(), [opening(12, "b")])
+    assert [type(c) for c in changes] == [ClipSaved, OpenEvent]
+    assert changes[0].path == ""
+    assert len(state.clips) == 1
+
+
+def test_without_a_recorder_activity_makes_an_event_that_ends_when_it_is_quiet():
+    state, changes = walk(session(recorder=False), [detection(0, "person", 0.8), detection(4, "person", 0.6)])
+    assert len(of(OpenEvent, changes)) == 1
+    assert changes[0].token is None
+    state, early = state.tick(us(63))
+    assert of(CloseEvent, early) == []
+    state, late = state.tick(us(64.1))
+    (closed,) = late
+    assert isinstance(closed, CloseEvent)
+    assert (closed.length_us, closed.tally.alarm_frames, closed.video_name) == (4_000_000, 2, None)
+    assert state.clips == ()
+
+
+def test_an_open_event_is_refreshed_with_its_bulk_frames():
+    state, _ = walk(session(rate=25.0, bulk_interval=100), [opening(0, "t")])
+    state, none = state.tick(us(4))
+    assert none == []
+    state, changes = state.tick(us(9))
+    assert [(f.frame_id, f.kind, f.offset_us) for f in of(AddFrame, changes)] == [
+        (100, "Bulk", 3_960_000),
+        (200, "Bulk", 7_960_000),
+    ]
+    (update,) = of(UpdateEvent, changes)
+    assert (update.length_us, update.frames) == (9_000_000, 226)
+
+
+def test_descriptions_go_to_the_open_event_or_the_last_one_and_never_open_one():
+    state, before = walk(session(), [description(0, "an empty yard")])
+    assert before == []
+    state, changes = walk(state, [opening(1, "t"), description(2, "  a man\nwith a dog ")])
+    assert changes[0].notes == "an empty yard"
+    assert changes[1] == UpdateEvent(handle=changes[0].handle, note="a man with a dog")
+    state, late = walk(state, [saved(5, "/e/a.mkv", 4, 40), description(9, "he left")])
+    assert late[-1] == UpdateEvent(handle=changes[0].handle, note="he left")
+    assert len(state.clips) == 0
+
+
+def test_a_worker_that_dies_leaves_its_clip_to_the_disk():
+    state, _ = walk(session(), [opening(0, "t")])
+    state, changes = state.gone(us(7))
+    (closed,) = changes
+    assert (closed.path, closed.duration_us) == ("", 7_000_000)
+    assert state.clips == ()
+
+
+def test_a_wild_worker_clock_is_not_believed():
+    _, ahead = session().handle(opening(0, "t"), us(-60))
+    assert ahead[0].start_us == us(-60)
+    _, long_ago = session().handle(opening(0, "t"), us(100_000))
+    assert long_ago[0].start_us == us(100_000)
+
+
+def test_what_was_heard_late_keeps_its_time():
+    _, changes = session().handle(opening(0, "t"), us(600))
+    assert changes[0].start_us == us(0)
+
+
+def test_unknown_details_change_nothing():
+    state = session()
+    assert state.handle(Event(0, wall_us=us(0), detail=RawDetail("new_thing", "{}")), us(0)) == (state, [])
+
+
+def test_activity_that_waits_for_a_clip_is_bounded_but_keeps_its_span():
+    state, _ = walk(session(), [motion(i / 10) for i in range(3 * MAX_PENDING)])
+    assert len(state.pending) <= MAX_PENDING
+    assert state.pending[0].at_us < us(10)
+    assert state.pending[-1].at_us > us(3 * MAX_PENDING / 10 - 1)
+
+
+# Captures of the real worker
+
+
+def events_of(name):
+    return [m for m in capture(name) if isinstance(m, Event)]
+
+
+def test_the_capture_continuous():
+    _, changes = walk(session(), events_of("continuous"))
+    opened, closed = of(OpenEvent, changes), of(ClipSaved, changes)
+    assert [c.token for c in opened] == [None, "4-1795338654-2", "4-1795338657-3", "4-1795338660-4"]
+    assert [(c.handle, c.frames, c.duration_us) for c in closed] == [
+        (o.handle, n, d)
+        for o, n, d in zip(opened, [40, 30, 30, 12], [3_800_000, 2_900_000, 2_900_000, 1_100_000], strict=True)
+    ]
+    assert all(c.cause == "Continuous" for c in closed)
+    assert of(AddFrame, changes) == []
+
+
+def test_the_capture_both():
+    _, changes = walk(session(motion_area=160 * 120), events_of("both"))
+    closed = of(ClipSaved, changes)
+    assert [c.cause for c in closed] == ["Motion"] * 4
+    # 111 motion events, none lost: 39 in the first clip, whose opening was missed, and one that fell between save and opening.
+    assert sum(c.tally.alarm_frames for c in closed) == 111
+    assert [c.tally.alarm_frames for c in closed] == [39, 30, 30, 12]
+    for clip in closed:
+        ids = [f.frame_id for f in of(AddFrame, changes) if f.handle == clip.handle]
+        assert ids == sorted(set(ids))
+
+
+def test_the_capture_event_whose_opening_was_missed():
+    _, changes = walk(session(pre_roll_us=1_000_000, zone=UTC), events_of("event"))
+    (opened,) = of(OpenEvent, changes)
+    (closed,) = of(ClipSaved, changes)
+    assert (opened.cause, closed.frames, closed.tally.alarm_frames) == ("Motion", 60, 58)
+    # The file input had ended long before the save; the clip's own name says 09:10:39 and there was a second of pre-roll.
+    assert opened.start_us == round(datetime(2026, 11, 22, 9, 10, 38, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(motion, st.just(0.0), st.integers(-5, 10**9), st.none() | st.floats(-1e6, 1e6)),
+            st.builds(detection, st.just(0.0), st.text(max_size=5), st.floats(-1, 2), st.none() | st.floats(0, 100)),
+            st.builds(
+                opening, st.just(0.0), st.sampled_from(["a", "b", "c", ""]), st.sampled_from(["continuous", "motion"])
+            ),
+            st.builds(
+                saved, st.just(0.0), st.sampled_from(["/x", "/y", "/z"]), st.floats(-5, 1e6), st.integers(-3, 10**6)
+            ),
+            st.builds(description, st.just(0.0), st.text(max_size=5)),
+        ),
+        max_size=40,
+    ),
+    st.lists(st.floats(0, 30), min_size=40, max_size=40),
+)
+def test_whatever_a_worker_says_events_stay_in_order(events, pauses):
+    from msgspec.structs import replace
+
+    state, at, changes = session(), 0.0, []
+    for event, pause in zip(events, pauses, strict=False):
+        at += pause
+        state, more = state.handle(replace(event, wall_us=us(at)), us(at))
+        changes += more
+        state, more = state.tick(us(at))
+        changes += more
+    opened = [c.handle for c in of(OpenEvent, changes)]
+    assert len(set(opened)) == len(opened)
+    over: set[str] = set()
+    last: dict[str, int] = {}
+    for change in changes:
+        assert isinstance(change, UpdateEvent) or change.handle not in over
+        if isinstance(change, ClipSaved | CloseEvent):
+            over.add(change.handle)
+            assert change.frames >= 1
+        if isinstance(change, AddFrame):
+            assert change.frame_id > last.get(change.handle, 1)
+            assert 0 <= change.score <= 255
+            assert change.offset_us >= 0
+            last[change.handle] = change.frame_id

@@ -1,0 +1,39 @@
+"""A worker that says what a real one once said: plays a capture to its first client, and ends at SIGTERM.
+
+REPLAY_CAPTURE is the capture's path, REPLAY_ROOT takes the place of the root that the capture's paths begin with (of the same length, so
+that every TLV keeps its own).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+ROOT = b"/srv/zoneminder/e"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for option in ("--pipeline", "--socket", "--monitor-id"):
+        parser.add_argument(option)
+    options = parser.parse_args()
+    root = os.environ["REPLAY_ROOT"].encode()
+    assert len(root) == len(ROOT)
+    said = Path(os.environ["REPLAY_CAPTURE"]).read_bytes().replace(ROOT, root)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(options.socket)
+    listening.listen(8)
+    client, _ = listening.accept()
+    client.sendall(said)
+    while client.recv(65536):
+        pass
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""How a process and its group are made to end: SIGTERM, a time to be polite in, SIGKILL."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+
+class Ending:
+    """The end of one process that leads, or is about to lead, a process group.
+
+    `kill_group(pid, number)` signals the group, `signal_alone(number)` the process itself; both raise ProcessLookupError where
+    there is none. Children and adopted processes differ in the latter only.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        monitor_id: int,
+        pid: int,
+        seconds: float,
+        kill_group: Callable[[int, int], None],
+        signal_alone: Callable[[signal.Signals], None],
+    ) -> None:
+        self._clock = clock
+        self._monitor_id = monitor_id
+        self._pid = pid
+        self._seconds = seconds
+        self._kill_group = kill_group
+        self._signal_alone = signal_alone
+        self._deadline: IDelayedCall | None = None
+        self._begun = False
+
+    def begin(self) -> None:
+        """SIGTERM now, SIGKILL when the time is over. Asked again, go on with what was begun."""
+        if self._begun:
+            return
+        self._begun = True
+        self._signal(signal.SIGTERM)
+        self._deadline = self._clock.callLater(self._seconds, self._kill)
+
+    def over(self) -> None:
+        """The process has ended: so must what it left behind in its group."""
+        self.forget()
+        self._signal_group(signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Do nothing more about it, and never begin."""
+        self._begun = True
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def _kill(self) -> None:
+        self.log.warn(
+            "monitor {monitor_id}: worker {pid} did not end within {seconds} s, killing it",
+            monitor_id=self._monitor_id,
+            pid=self._pid,
+            seconds=self._seconds,
+        )
+        self._signal(signal.SIGKILL)
+        self._deadline = self._clock.callLater(self._seconds, self._still_there)
+
+    def _still_there(self) -> None:
+        self.log.error(
+            "monitor {monitor_id}: worker {pid} outlives SIGKILL (a hung disk or driver?); no other is started before it is gone",
+            monitor_id=self._monitor_id,
+            pid=self._pid,
+        )
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the group; to the process alone while it has not become one yet."""
+        if self._signal_group(number):
+            return
+        try:
+            self._signal_alone(number)
+        except ProcessLookupError:
+            return
+        except OSError as error:
+            self._not_signalled(number, error)
+
+    def _signal_group(self, number: signal.Signals) -> bool:
+        try:
+            self._kill_group(self._pid, number)
+        except ProcessLookupError:
+            return False
+        except OSError as error:
+            self._not_signalled(number, error)
+            return False
+        return True
+
+    def _not_signalled(self, number: signal.Signals, error: OSError) -> None:
+        self.log.error(
+            "monitor {monitor_id}: cannot send {signal} to worker {pid}: {error}",
+            monitor_id=self._monitor_id,
+            signal=number.name,
+            pid=self._pid,
+            error=error.strerror or str(error),
+        )

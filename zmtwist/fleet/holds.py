@@ -1,0 +1,96 @@
+"""Which monitors an operator holds, kept on disk: a restart of ours must not start what someone has stopped on purpose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+
+FILE = "held.json"
+
+
+class _Held(msgspec.Struct, frozen=True):
+    held: tuple[int, ...]
+
+
+class Holds:
+    """A set of monitor ids that outlives us. `in_thread` runs a function where it may block, and gives its result."""
+
+    log = Logger()
+
+    def __init__(self, directory: str, in_thread: Callable[[Callable[[], None]], Deferred[None]]) -> None:
+        self._path = Path(directory) / FILE
+        self._in_thread = in_thread
+        self._one_at_a_time = DeferredLock()
+        self._ids: set[int] = set()
+
+    def load(self) -> None:
+        """Know again what was kept. A file that makes no sense is put aside, and said."""
+        try:
+            self._ids = set(msgspec.json.decode(self._path.read_bytes(), type=_Held).held)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self.log.error(
+                "which monitors are held can't be read from {path}, so none is: {error}",
+                path=str(self._path),
+                error=str(error),
+            )
+            self._put_aside()
+
+    def __contains__(self, monitor_id: int) -> bool:
+        return monitor_id in self._ids
+
+    def add(self, monitor_id: int) -> None:
+        """Hold it from now on."""
+        if monitor_id not in self._ids:
+            self._ids.add(monitor_id)
+            self._save()
+
+    def discard(self, monitor_id: int) -> None:
+        """Hold it no longer."""
+        if monitor_id in self._ids:
+            self._ids.discard(monitor_id)
+            self._save()
+
+    def saved(self) -> Deferred[None]:
+        """Fires when all is on disk, or was said to be not."""
+        return self._one_at_a_time.run(lambda: None)
+
+    def _save(self) -> None:
+        self._one_at_a_time.run(self._write).addErrback(
+            lambda failure: self.log.error(
+                "which monitors are held can't be written to {path}: it is forgotten at the next restart: {error}",
+                path=str(self._path),
+                error=failure.getErrorMessage(),
+            )
+        )
+
+    def _write(self) -> Deferred[None]:
+        data = msgspec.json.encode(_Held(tuple(sorted(self._ids))))
+        return self._in_thread(lambda: write_durably(self._path, data))
+
+    def _put_aside(self) -> None:
+        try:
+            self._path.replace(self._path.with_suffix(".bad"))
+        except OSError as error:
+            self.log.error("{path} can't be put aside: {error}", path=str(self._path), error=str(error))
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write the file whole or not at all, and so that a power failure does not undo it. Raises OSError."""
+    aside = path.with_name(f"{path.name}.new")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

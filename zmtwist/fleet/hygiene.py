@@ -1,0 +1,51 @@
+"""What a worker inherits from this process and has to be right there: file modes, limits; and what the host must have for a fleet."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+RING_BYTES = 256 * 1024 * 1024
+"""The shared memory of one worker: that much address, used as frames come."""
+
+OPEN_FILES = 16_384
+"""The descriptors that are asked for. We need about six for each worker, and distributions begin with 1,024."""
+
+CLOSED_UMASK, OPEN_UMASK = 0o077, 0o022
+
+
+def open_umask() -> None:
+    """Undo the umask 0077 that twistd sets where it becomes a daemon: ZoneMinder's web user could not read a single recording.
+
+    ZoneMinder makes its directories 0755. Any other umask is the operator's choice (`twistd --umask`) and stays.
+    """
+    before = os.umask(OPEN_UMASK)
+    if before != CLOSED_UMASK:
+        os.umask(before)
+
+
+def raise_file_limit() -> int:
+    """Allow this process, and so its workers, many open files, as far as the hard limit goes; gives the limit there is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return OPEN_FILES
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
+
+
+def shm_warning(workers: int, rings: str) -> str | None:
+    """What to say where the shared memory file system can't hold the rings of so many workers, or None."""
+    try:
+        found = os.statvfs(rings)
+    except OSError as error:
+        return f"{rings} can't be looked at ({error.strerror}): workers need it for their frames"
+    size, needed = found.f_blocks * found.f_frsize, workers * RING_BYTES
+    if size >= needed:
+        return None
+    gib = -(-needed // 1024**3)
+    return (
+        f"{rings} has {size // 1024**2} MiB, and {workers} workers may come to use {needed // 1024**2} MiB of it as frames come: "
+        f"'mount -o remount,size={gib}G {rings}', and the same in /etc/fstab, makes room"
+    )

@@ -1,0 +1,129 @@
+"""Locks that die with their holders: one for the service, and one per worker, which the worker itself holds.
+
+`flock` belongs to the open file, not to the process: a descriptor that a worker inherits keeps the lock after our end, and the kernel
+lets it go with the last process that has it. So a lock that can be taken proves that no worker lives, whatever happened to us.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import attrs
+
+SERVICE_LOCK = "zmnext.lock"
+
+
+@attrs.frozen
+class Held(Exception):
+    """Some living process has this lock."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"the lock {self.path} is held"
+
+
+@attrs.frozen
+class AlreadyRunning(Exception):
+    """Another service works in the same directory; `pid` is its process, as it said itself ('' if it has not yet)."""
+
+    run: str
+    pid: str
+
+    def __str__(self) -> str:
+        who = f"process {self.pid}" if self.pid else "a process that has only just begun"
+        return (
+            f"another zmnext service is running in [paths] run = {self.run} ({who}): "
+            f"stop that one first, or hand over from it with 'zmnextctl handoff'"
+        )
+
+
+class LockFile:
+    """A file with an exclusive lock, held from `take` until this descriptor and all that were inherited from it are closed."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    @classmethod
+    def take(cls, path: str) -> LockFile:
+        """Take the lock without waiting; makes the file, for its owner's eyes only. Raises Held or OSError."""
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                current = _is_current(path, fd)
+            except BlockingIOError:
+                os.close(fd)
+                raise Held(path) from None
+            except BaseException:
+                os.close(fd)
+                raise
+            if current:
+                return cls(path, fd)
+            # Its last holder removed the file between our open and our lock: what we have is a lock on nothing.
+            os.close(fd)
+
+    def close(self) -> None:
+        """Have it no longer. Whoever inherited it still does."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def remove(self) -> None:
+        """Remove the file and have it no longer; for a lock that nobody inherited."""
+        with suppress(FileNotFoundError):
+            Path(self.path).unlink()
+        self.close()
+
+    def __enter__(self) -> LockFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def take_service_lock(run: str) -> LockFile:
+    """Be the only service in this directory, which is made if need be. Raises AlreadyRunning or OSError."""
+    Path(run).mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        lock = LockFile.take(str(Path(run) / SERVICE_LOCK))
+    except Held as held:
+        raise AlreadyRunning(run, _pid_in(held.path)) from None
+    os.ftruncate(lock.fd, 0)
+    os.pwrite(lock.fd, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def check_service_lock(run: str) -> None:
+    """See that no other service is in this directory, and change nothing. Raises AlreadyRunning or OSError."""
+    path = str(Path(run) / SERVICE_LOCK)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise AlreadyRunning(run, _pid_in(path)) from None
+    finally:
+        os.close(fd)
+
+
+def _pid_in(path: str) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        text = Path(path).read_text(encoding="ascii").strip()
+        return text if text.isdecimal() else ""
+    return ""
+
+
+def _is_current(path: str, fd: int) -> bool:
+    """Whether `path` still names the file that `fd` has open."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))  # noqa: PTH116 - beside fstat
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,67 @@
+"""What is written down of a running worker, beside its lock, so that our next run knows it again. No secrets.
+
+The lock alone decides whether a worker lives; the record only tells which process it is and what it runs. It describes one boot's
+processes, so it need not outlive a power failure and is not synced.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One worker: its process (`started` is the kernel's start time in ticks since `boot`), its command line and its document.
+
+    `at_us` is when it was spawned, in microseconds since the epoch.
+    """
+
+    monitor_id: int
+    pid: int
+    started: int
+    boot: str
+    program: str
+    arguments: tuple[str, ...]
+    socket: str
+    digest: str
+    at_us: int
+
+
+def lock_path(run: str, monitor_id: int) -> str:
+    """The lock that this monitor's worker holds."""
+    return str(Path(run) / f"worker_{monitor_id}.lock")
+
+
+def record_path(run: str, monitor_id: int) -> str:
+    """What is written down of this monitor's worker."""
+    return str(Path(run) / f"worker_{monitor_id}.json")
+
+
+def write_record(run: str, record: Record) -> None:
+    """Write it whole or not at all. Raises OSError."""
+    path = Path(record_path(run, record.monitor_id))
+    aside = path.with_suffix(".json.new")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(record))
+    aside.replace(path)
+
+
+def read_record(run: str, monitor_id: int) -> Record | None:
+    """What is written down, or None where there is nothing or nothing that makes sense."""
+    try:
+        record = msgspec.json.decode(Path(record_path(run, monitor_id)).read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return record if record.monitor_id == monitor_id else None
+
+
+def remove_record(run: str, monitor_id: int) -> None:
+    """Forget it. Raises OSError, but not where there is none."""
+    path = Path(record_path(run, monitor_id))
+    for each in (path, path.with_suffix(".json.new")):
+        with suppress(FileNotFoundError):
+            each.unlink()

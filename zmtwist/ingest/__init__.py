@@ -1,0 +1,1 @@
+"""Worker events to changes to committed rows, and clips into ZoneMinder's tree."""

@@ -1,0 +1,132 @@
+"""A finished clip's file: look at it where ZoneMinder will look for it, and bring it there if it lies elsewhere.
+
+The functions here block (they stat, move and read files) and are called through `disk.Disk`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import attrs
+
+from zmtwist.zm.paths import EventPlace
+
+DIRECTORY_MODE = 0o755
+
+
+class ClipMissing(Exception):
+    """There is no such file, or it is empty: nothing for a row to point at."""
+
+
+class ClipForeign(Exception):
+    """The file is not under the storage's root, so it is not ours to move."""
+
+
+@attrs.frozen
+class SettledClip:
+    """A clip seen in its place: `disk_bytes` is the event directory's size as ZoneMinder counts it."""
+
+    path: str
+    disk_bytes: int
+    moved: bool = False
+
+
+def settle_clip(place: EventPlace, told: str) -> SettledClip:
+    """See that the clip of `place` is where ZoneMinder looks for it; `told` is where the worker says it is ("" if it said nothing).
+
+    A file elsewhere under the storage's root is moved in, with its sidecar. Never overwrites a file, never touches one outside the
+    root. Raises `ClipMissing`, `ClipForeign` or `OSError`.
+    """
+    wanted = Path(place.video_path)
+    moved = False
+    if not _has_content(wanted):
+        source = Path(told) if told else wanted
+        if source == wanted or not _has_content(source):
+            raise ClipMissing(f"no clip at {wanted}" + (f" nor at {source}" if source != wanted else ""))
+        root = Path(place.root).resolve()
+        if not source.resolve().is_relative_to(root):
+            raise ClipForeign(f"{source} is not under the storage {root}")
+        make_directories(root, Path(place.directory))
+        move(source, wanted)
+        moved = True
+    if told and Path(told) != wanted:
+        # The sidecar lies beside the name that the clip had when it was closed.
+        sidecar = Path(told + ".json")
+        if sidecar.is_file() and sidecar.resolve().is_relative_to(Path(place.root).resolve()):
+            move(sidecar, Path(str(wanted) + ".json"))
+        if moved and Path(told).parent.resolve() != Path(place.root).resolve():
+            with contextlib.suppress(OSError):
+                Path(told).parent.rmdir()  # the worker's day directory, once its last clip has gone
+    mark_directory(place)
+    return SettledClip(str(wanted), directory_bytes(Path(place.directory)), moved)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
+def make_directories(root: Path, directory: Path) -> None:
+    """Make `directory` and what is missing of the way to it from `root`, which must exist (a storage that is not mounted must not
+    be made up). Raises `FileNotFoundError` for a missing root."""
+    if not root.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the storage's root is not there", str(root))
+    missing = []
+    while not directory.exists():
+        missing.append(directory)
+        directory = directory.parent
+    for path in reversed(missing):
+        path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename, or across file systems copy, fsync, rename and unlink. Raises `FileExistsError` rather than overwrite."""
+    try:
+        os.link(source, target)  # unlike rename, this never replaces a file
+    except OSError as error:
+        if error.errno == errno.EEXIST and _has_content(target):
+            raise
+        if error.errno == errno.EXDEV:
+            _copy(source, target)
+        else:  # no hard links on this file system, or an empty file in the way
+            source.rename(target)
+            return
+    source.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    aside = target.with_name(f".{target.name}.part")
+    with source.open("rb") as reading, aside.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+        writing.flush()
+        os.fsync(writing.fileno())
+    shutil.copystat(source, aside)
+    aside.rename(target)
+
+
+def mark_directory(place: EventPlace) -> None:
+    """What ZoneMinder finds an event's directory by: Deep's symlink, Shallow's marker file; Medium needs none."""
+    if place.link is not None:
+        with contextlib.suppress(FileExistsError):
+            Path(place.link.path).symlink_to(place.link.target)
+    if place.marker is not None:
+        Path(place.marker).touch(exist_ok=True)
+
+
+def directory_bytes(directory: Path) -> int:
+    """The size that `Events.DiskSpace` holds: regular files directly in the directory, each inode once (zoneminder.md, 1a)."""
+    sizes: dict[tuple[int, int], int] = {}
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())

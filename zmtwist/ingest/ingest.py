@@ -1,0 +1,319 @@
+"""Ingest's shell: worker events in, sessions in the middle, the writer and its effects behind. One per service."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import tzinfo
+from typing import Any
+
+from msgspec.structs import replace
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
+from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.ingest.clip import SECOND
+from zmtwist.ingest.clipends import ClipEnds
+from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_clip
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.latency import Latencies
+from zmtwist.ingest.session import Options, Session
+from zmtwist.ingest.writer import Writer
+from zmtwist.interfaces import ICommander, IEventSink, IEventStore
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.waiting import ended
+from zmtwist.wire.encode import MAX_EVENT_ID
+from zmtwist.wire.messages import Event, Hello, Stream, kind_of
+from zmtwist.zm.paths import EventPlace, with_codec
+
+TICK_SECONDS = 1.0
+SETTLE_FIRST_DELAY = 0.5
+SETTLE_LAST_DELAY = 30.0
+FINISH_SECONDS = 20.0
+MOST_HEARD = 1000
+"""Openings whose assignment is timed at once: those that never get one must not add up."""
+
+
+@implementer(IEventSink)
+class Ingest(Service):
+    """Keeps one session per monitor, hands its changes to the writer, and does what follows a commit.
+
+    `run` tells this run's handles from those of any other. `announce` gets `happenings` after the fact.
+    """
+
+    name = "ingest"
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        store: IEventStore,
+        commander: ICommander,
+        disk: Disk,
+        *,
+        run: str,
+        wall: Callable[[], int],
+        announce: Callable[[object], None],
+        max_batch: int = 2000,
+        queue_max: int = 100_000,
+        idle_finalize_seconds: float = 60.0,
+        zone: tzinfo | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._commander = commander
+        self._disk = disk
+        self._run = run
+        self._wall = wall
+        self._announce = announce
+        self._options = Options(idle_us=round(idle_finalize_seconds * SECOND), zone=zone)
+        self._clip_ends = ClipEnds(reactor)
+        self._monitors: dict[int, Monitor] = {}
+        self._sessions: dict[int, Session] = {}
+        self._settling: set[Deferred[None]] = set()
+        self._ticker = LoopingCall(self._tick)
+        self._ticker.clock = reactor
+        self.kinds: Counter[str] = Counter()
+        self.rates: dict[int, tuple[float, float]] = {}
+        self.assign_seconds = Latencies()
+        self._heard: OrderedDict[str, float] = OrderedDict()
+        self.writer = Writer(
+            reactor, store, self._known_monitors, self._effect, max_batch=max_batch, queue_max=queue_max
+        )
+
+    # Life
+
+    def startService(self) -> None:
+        """Begin to refresh open events."""
+        Service.startService(self)
+        self._ticker.start(TICK_SECONDS, now=False).addErrback(
+            lambda failure: self.log.failure("ingest: the ticker stopped", failure)
+        )
+
+    async def finish(self) -> None:
+        """Wait until every event said so far is in the database and every saved clip in its place, but not for ever (a database that
+        is away, a storage that hangs). Call once the workers are gone."""
+        Service.stopService(self)
+        if self._ticker.running:
+            self._ticker.stop()
+        done = Deferred.fromCoroutine(self._all_done())
+        done.addTimeout(FINISH_SECONDS, self._reactor)
+        try:
+            await done
+        except TookTooLong:
+            self.log.error(
+                "ingest: stopped with {queued} changes not written and {clips} clips not seen to: {error}",
+                queued=self.writer.queued,
+                clips=len(self._settling),
+                error=self.writer.figures.last_error,
+            )
+            for settling in list(self._settling):
+                settling.cancel()
+        await self.writer.stopService()
+
+    async def _all_done(self) -> None:
+        while not self.writer.idle or self._settling:
+            await self.writer.drained()
+            for settling in list(self._settling):
+                await ended(settling)
+
+    def know(self, monitor: Monitor, *, recorder: bool, pre_roll_seconds: float, bulk_interval: int) -> None:
+        """What the monitor's worker has been, or will be, told to do. Call before it is started."""
+        self._monitors[monitor.id] = monitor
+        width, height = monitor.display_size
+        options = replace(
+            self._options,
+            recorder=recorder,
+            pre_roll_us=round(pre_roll_seconds * SECOND),
+            motion_area=max(0, width) * max(0, height),
+            bulk_interval=bulk_interval,
+        )
+        self._sessions[monitor.id] = replace(self._session(monitor.id), options=options)
+
+    # What workers say (IEventSink)
+
+    def hello(self, monitor_id: int, hello: Hello) -> None:
+        """Remember the video's codec: it becomes part of clip names."""
+        if hello.stream == Stream.VIDEO:
+            session = self._session(monitor_id)
+            since = session.capturing_since_us or self._wall()
+            self._sessions[monitor_id] = replace(session, codec_id=hello.codec_id, capturing_since_us=since)
+
+    def event(self, monitor_id: int, event: Event, at_us: int) -> None:
+        """One event of a worker."""
+        self.kinds[kind_of(event.detail)] += 1
+        self._step(monitor_id, self._session(monitor_id).handle(event, at_us))
+
+    def rate(self, monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None:
+        """A sample of the camera's rate."""
+        self.rates[monitor_id] = (frames_per_second, bytes_per_second)
+        self._sessions[monitor_id] = self._session(monitor_id).sampled(frames_per_second)
+
+    def gap(self, monitor_id: int, missed: int) -> None:
+        """Events were missed."""
+        self._sessions[monitor_id] = self._session(monitor_id).gap()
+
+    def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
+        """An opening read off the worker's log, in case the socket missed it."""
+        self._step(monitor_id, self._session(monitor_id).opening(token, cause, at_us))
+
+    def adopted(self, monitor_id: int) -> None:
+        """The worker was heard by an earlier run of this service until now."""
+        self._clip_ends.adopted(monitor_id)
+
+    def clip_end(self, monitor_id: int) -> Deferred[None]:
+        """See `IEventSink`."""
+        recording = any(clip.token is not None for clip in self._session(monitor_id).clips)
+        return self._clip_ends.wait(monitor_id, recording)
+
+    def gone(self, monitor_id: int) -> None:
+        """The worker's process has ended."""
+        self._step(monitor_id, self._session(monitor_id).gone(self._wall()))
+        self._clip_ends.ended(monitor_id)
+
+    def _session(self, monitor_id: int) -> Session:
+        session = self._sessions.get(monitor_id)
+        if session is None:
+            session = self._sessions[monitor_id] = Session(monitor_id, self._run, self._options)
+        return session
+
+    def _step(self, monitor_id: int, outcome: tuple[Session, list[Change]]) -> None:
+        self._sessions[monitor_id], changes = outcome
+        for change in changes:
+            if isinstance(change, OpenEvent) and change.token is not None:
+                self._heard[change.handle] = self._reactor.seconds()
+                if len(self._heard) > MOST_HEARD:
+                    self._heard.popitem(last=False)
+        self.writer.submit(monitor_id, changes)
+        if any(isinstance(change, ClipSaved) for change in changes):
+            self._clip_ends.ended(monitor_id)
+
+    def _tick(self) -> None:
+        now = self._wall()
+        for monitor_id, session in list(self._sessions.items()):
+            if session.clips:
+                self._step(monitor_id, session.tick(now))
+
+    def _known_monitors(self) -> Mapping[int, Monitor]:
+        return self._monitors
+
+    # What follows a commit
+
+    def _effect(self, change: OpenEvent | ClipSaved | CloseEvent, place: EventPlace) -> None:
+        if isinstance(change, OpenEvent):
+            self._announce(EventOpened(change.monitor_id, place.event_id, change.start_us, change.cause))
+            if change.token is not None:
+                self._watched(self._assign(change.handle, change.token, place))
+        elif isinstance(change, ClipSaved):
+            self._watched(self._settle(change, place))
+        else:
+            path = f"{place.directory}/{change.video_name}" if change.video_name else None
+            self._announce(
+                EventClosed(
+                    place.monitor_id,
+                    place.event_id,
+                    change.length_us,
+                    change.frames,
+                    change.tally.alarm_frames,
+                    path,
+                )
+            )
+
+    def _watched(self, work: Any) -> None:
+        """Run a coroutine that nobody awaits, but that a stop waits for."""
+        running = Deferred.fromCoroutine(work)
+        running.addErrback(self._failed)
+        self._settling.add(running)
+        running.addBoth(lambda _: self._settling.discard(running))
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("ingest: what follows a commit failed", failure)
+
+    async def _assign(self, handle: str, token: str, place: EventPlace) -> None:
+        if place.event_id > MAX_EVENT_ID:
+            self.log.critical(
+                "monitor {monitor_id}: event id {event_id} is over {limit}: workers cannot be told it; the clip is moved at its end",
+                monitor_id=place.monitor_id,
+                event_id=place.event_id,
+                limit=MAX_EVENT_ID,
+            )
+            return
+        session = self._session(place.monitor_id)
+        self._sessions[place.monitor_id] = session.assigned(handle, place.event_id)
+        try:
+            response = await self._commander.command(
+                place.monitor_id,
+                "assign_recording",
+                clip_token=token,
+                event_id=place.event_id,
+                dir=place.directory,
+                video_name=place.video_name,
+            )
+        except Exception as error:
+            # The clip is found and moved at its end, so this costs nothing but the move.
+            self.log.warn(
+                "monitor {monitor_id}: event {event_id} could not be assigned: {error}",
+                monitor_id=place.monitor_id,
+                event_id=place.event_id,
+                error=str(error) or type(error).__name__,
+            )
+            return
+        if not response.ok:
+            self.log.warn(
+                "monitor {monitor_id}: the worker refused event {event_id}: {answer}",
+                monitor_id=place.monitor_id,
+                event_id=place.event_id,
+                answer=response.message,
+            )
+        elif (heard := self._heard.pop(handle, None)) is not None:
+            self.assign_seconds.add(self._reactor.seconds() - heard)
+
+    async def _settle(self, saved: ClipSaved, place: EventPlace) -> None:
+        """See the clip in its place, then close its event. Storage that is away is waited for, not given up."""
+        # The first clip of a run opens before the worker has told its codec.
+        place = with_codec(place, self._session(place.monitor_id).codec_id)
+        delay = SETTLE_FIRST_DELAY
+        while True:
+            try:
+                clip = await self._disk.run(settle_clip, place, saved.path)
+            except (ClipMissing, ClipForeign) as error:
+                self.log.error(
+                    "monitor {monitor_id}: event {event_id} is closed without its clip: {error}",
+                    monitor_id=place.monitor_id,
+                    event_id=place.event_id,
+                    error=str(error),
+                )
+                self._close(saved, place, None, str(error))
+                return
+            except OSError as error:
+                self.log.warn(
+                    "monitor {monitor_id}: the clip of event {event_id} can't be looked at yet: {error}",
+                    monitor_id=place.monitor_id,
+                    event_id=place.event_id,
+                    error=str(error),
+                )
+                await deferLater(self._reactor, delay)
+                delay = min(SETTLE_LAST_DELAY, 2 * delay)
+            else:
+                self._close(saved, place, clip, None)
+                return
+
+    def _close(self, saved: ClipSaved, place: EventPlace, clip: SettledClip | None, note: str | None) -> None:
+        closed = CloseEvent(
+            handle=saved.handle,
+            length_us=saved.duration_us,
+            frames=saved.frames,
+            tally=saved.tally,
+            settle=saved.settle,
+            video_name=place.video_name if clip is not None else None,
+            disk_bytes=clip.disk_bytes if clip is not None else 0,
+            cause=saved.cause,
+            note=note,
+        )
+        self.writer.submit(place.monitor_id, [closed])

@@ -1,0 +1,384 @@
+"""What to do about rows and clips that do not fit each other: decided without doing it. Pure.
+
+The rule that is restored: a closed row names a clip exactly if that clip's file is there. Nothing is ever deleted: rows are closed,
+files are moved to where they belong, and what is of no use is set aside.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+
+from zmtwist.ingest.clip import DEFAULT_RATE, SECOND
+from zmtwist.ingest.measure import Measure
+from zmtwist.ingest.reconcile_scan import Found, RootState, Stray
+from zmtwist.zm.left import LeftRow
+
+HANDFUL = 5
+"""Fewer wrong ones than this never stop a pass."""
+
+SLACK_US = 2 * SECOND
+"""Names of clips and rows have whole seconds, and an opening is heard a moment after it."""
+
+LONGEST_PRE_ROLL_US = 60 * SECOND
+DAY_US = 86_400 * SECOND
+
+
+@attrs.frozen
+class CloseFromFile:
+    """Give the row the clip at `path`, with the clip's own length, and close it."""
+
+    row: LeftRow
+    path: str
+    length_us: int
+    frames: int
+    settle: bool
+    codec: str = ""
+
+
+@attrs.frozen
+class CloseEmpty:
+    """Close the row as one without a clip; `note` goes to its Notes."""
+
+    row: LeftRow
+    note: str | None
+
+
+@attrs.frozen
+class MakeEvent:
+    """Make an event of a clip that has no row, and move the clip into its directory."""
+
+    stray: Stray
+    start_us: int
+    length_us: int
+    frames: int
+    codec: str = ""
+
+
+@attrs.frozen
+class SetAside:
+    """Move a file that is no clip out of the way."""
+
+    path: str
+    root: str
+    monitor_id: int
+    reason: str
+
+
+@attrs.frozen
+class LeaveOpen:
+    """The row's clip is still being written: its worker will say when it is saved."""
+
+    row: LeftRow
+
+
+@attrs.frozen
+class Report:
+    """Something that a person should look at; nothing is done about it."""
+
+    monitor_id: int
+    text: str
+    event_id: int | None = None
+
+
+Action = CloseFromFile | CloseEmpty | MakeEvent | SetAside | LeaveOpen | Report
+
+
+@attrs.frozen
+class Plan:
+    """What is to be done, in this order. `stopped` says for which storages nothing will be, and why."""
+
+    actions: tuple[Action, ...] = ()
+    stopped: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Scene:
+    """Rows and files as they were found.
+
+    `rows` are those that nobody is busy with; `held` gives monitor and start of events that somebody is. `clips`: files by event id, in
+    the events' own directories, the largest first. `living`: since when (wall time, 0 unknown) each living worker has run. `homes`: the
+    root that each monitor records to now. `measures` by path, as far as files were measured.
+    """
+
+    rows: tuple[LeftRow, ...] = ()
+    clips: Mapping[int, tuple[Found, ...]] = attrs.field(factory=dict)
+    strays: tuple[Stray, ...] = ()
+    roots: Mapping[str, RootState] = attrs.field(factory=dict)
+    living: Mapping[int, int] = attrs.field(factory=dict)
+    homes: Mapping[int, str] = attrs.field(factory=dict)
+    pre_roll_us: Mapping[int, int] = attrs.field(factory=dict)
+    held: tuple[tuple[int, int], ...] = ()
+    claimed: frozenset[str] = frozenset()
+    measures: Mapping[str, Measure] = attrs.field(factory=dict)
+    force: bool = False
+
+
+def plan(scene: Scene) -> Plan:
+    """Decide. The same again once it was carried out gives nothing but reports."""
+    roots = {row.place.root for row in scene.rows} | {stray.root for stray in scene.strays}
+    actions: list[Action] = []
+    stopped: list[str] = []
+    for root in sorted(roots):
+        rows = tuple(row for row in scene.rows if row.place.root == root)
+        strays = tuple(stray for stray in scene.strays if stray.root == root)
+        part = _Root(attrs.evolve(scene, rows=rows, strays=strays), root)
+        reason = part.ill() or part.decide()
+        if reason is None:
+            actions += part.actions
+        else:
+            stopped.append(reason)
+    return Plan(tuple(actions), tuple(stopped))
+
+
+def opened_in(row_start_us: int, pre_roll_us: int, opened_us: int) -> bool:
+    """Whether a clip opened then may be that of a row with this start: a triggered clip begins by the pre-roll before its opening."""
+    return row_start_us - SLACK_US <= opened_us <= row_start_us + pre_roll_us + SLACK_US
+
+
+class _Root:
+    """The part of a scene that lies in one storage."""
+
+    def __init__(self, scene: Scene, root: str) -> None:
+        self.scene = scene
+        self.root = root
+        self.actions: list[Action] = []
+        self._missing = 0
+        self._looked = 0
+        self._broken = 0
+        self._left = self._free_strays()
+        self._strays = len(self._left)
+
+    def ill(self) -> str | None:
+        """Why this storage can't be believed in, if so."""
+        state = self.scene.roots.get(self.root, "there")
+        wanting = sum(row.has_clip for row in self.scene.rows)
+        if state == "missing":
+            return f"storage {self.root} is not there: is it mounted?"
+        if state == "empty" and wanting and not self.scene.force:
+            return f"storage {self.root} is empty, but {wanting} events have clips there: is the right one mounted?"
+        return None
+
+    def decide(self) -> str | None:
+        """Fill `actions`; why nothing is to be done after all, if so."""
+        current = self._current_rows()
+        taken = self._match(current)
+        for row in self.scene.rows:
+            self._see_row(row, taken.get(row.event_id), row.event_id in current)
+        for stray in self._left:
+            self._see_stray(stray)
+        if self.scene.force:
+            return None
+        for wrong, looked, what in (
+            (self._missing, self._looked, "clips are missing"),
+            (self._broken, self._strays, "stray clips can't be read"),
+        ):
+            if wrong >= HANDFUL and 2 * wrong > looked:
+                return f"storage {self.root}: {wrong} of {looked} {what}: is the right one mounted? Nothing was done about it"
+        return None
+
+    # Which file belongs to which row
+
+    def _free_strays(self) -> list[Stray]:
+        """The clips that nobody is busy with, by opening."""
+        scene = self.scene
+        held = defaultdict(list)
+        for monitor_id, start_us in scene.held:
+            held[monitor_id].append(start_us)
+        free = [
+            stray
+            for stray in scene.strays
+            if stray.path not in scene.claimed
+            and not any(
+                opened_in(start, self._pre_roll(stray.monitor_id), stray.opened_us) for start in held[stray.monitor_id]
+            )
+        ]
+        return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
+
+    def _match(self, current: set[int]) -> dict[int, Stray]:
+        """Strays for rows that have no clip in their directory: in the order of time, as they were opened. Second names of a clip that is
+        in its place already (a move that was cut short) go to its row as well."""
+        clips = self.scene.clips
+        owners = {clip.inode: event_id for event_id, found in clips.items() for clip in found if clip.size}
+        taken: dict[int, Stray] = {}
+        for stray in tuple(self._left):
+            event_id = owners.get(stray.inode)
+            if event_id is not None and event_id not in taken:
+                taken[event_id] = stray
+                self._left.remove(stray)
+        for row in sorted(self.scene.rows, key=lambda row: (row.start_us, row.event_id)):
+            if row.event_id in taken or self._clip_of(row) is not None:
+                continue
+            pre_roll = self._pre_roll(row.monitor_id)
+            for stray in self._left:
+                if (
+                    stray.monitor_id == row.monitor_id
+                    and opened_in(row.start_us, pre_roll, stray.opened_us)
+                    and (row.event_id in current or not self._being_written(stray))
+                ):
+                    taken[row.event_id] = stray
+                    self._left.remove(stray)
+                    break
+        return taken
+
+    def _clip_of(self, row: LeftRow) -> Found | None:
+        """The clip in the row's directory: the one that it names, else the largest; None where that is empty."""
+        found = [clip for clip in self.scene.clips.get(row.event_id, ()) if clip.size]
+        return next((clip for clip in found if clip.path == row.place.video_path), found[0] if found else None)
+
+    def _current_rows(self) -> set[int]:
+        """The events whose clips living workers may still be writing: of each the last open one, if it began in the worker's life."""
+        current: dict[int, LeftRow] = {}
+        for row in self.scene.rows:
+            since = self.scene.living.get(row.monitor_id)
+            if row.ended or since is None or row.start_us < since - LONGEST_PRE_ROLL_US:
+                continue
+            last = current.get(row.monitor_id)
+            if last is None or (row.start_us, row.event_id) > (last.start_us, last.event_id):
+                current[row.monitor_id] = row
+        return {row.event_id for row in current.values()}
+
+    def _pre_roll(self, monitor_id: int) -> int:
+        return self.scene.pre_roll_us.get(monitor_id, 0)
+
+    # What becomes of them
+
+    def _see_row(self, row: LeftRow, stray: Stray | None, current: bool) -> None:
+        clip = self._clip_of(row)
+        self._looked += row.has_clip
+        if current and not (clip or stray or _NOTHING).finished:
+            self.actions.append(LeaveOpen(row))
+            return
+        if clip is not None and stray is not None:
+            self._second_name(row, stray)
+        if row.ended and row.video and clip is not None and clip.path == row.place.video_path:
+            return
+        source = clip or stray
+        if source is not None and source.size and self._readable(source.path):
+            self.actions.append(self._closed_from(row, source))
+            return
+        aside = [*self.scene.clips.get(row.event_id, ()), *([stray] if stray is not None and clip is None else [])]
+        self.actions += [self._aside(one, row.monitor_id) for one in aside]
+        if row.ended:
+            if row.video and not aside:
+                self._missing += 1
+                self.actions.append(
+                    Report(row.monitor_id, f"its clip {row.place.video_path} is not there", row.event_id)
+                )
+            elif row.video:
+                self.actions.append(CloseEmpty(row, "its clip can't be read, and was set aside"))
+            return
+        note = None
+        if aside:
+            note = "its clip can't be read, and was set aside"
+        elif row.has_clip:
+            self._missing += 1
+            note = "no clip of it was found on disk when it was closed"
+        self.actions.append(CloseEmpty(row, note))
+
+    def _second_name(self, row: LeftRow, stray: Stray) -> None:
+        """A clip that is in its place has its old name as well: the move was cut short."""
+        self.actions.append(
+            SetAside(stray.path, self.root, row.monitor_id, f"it is the clip of event {row.event_id}, which is in its place")
+        )
+
+    def _closed_from(self, row: LeftRow, source: Found) -> CloseFromFile:
+        measured = self.scene.measures.get(source.path, Measure())
+        if measured.frames:
+            length, frames, settle = measured.duration_us, measured.frames, True
+        else:
+            length = row.length_us or min(max(0, source.mtime_us - row.start_us), DAY_US)
+            frames, settle = max(1, row.frames, row.last_frame), False
+        return CloseFromFile(row, source.path, length, frames, settle, measured.codec)
+
+    def _see_stray(self, stray: Stray) -> None:
+        scene = self.scene
+        if self._being_written(stray):
+            return
+        if not stray.size or not self._readable(stray.path):
+            self._broken += stray.size > 0
+            self.actions.append(self._aside(stray, stray.monitor_id))
+        elif (row := self._copied(stray)) is not None:
+            self._second_name(row, stray)
+        elif scene.homes.get(stray.monitor_id, stray.root) != stray.root:
+            home = scene.homes[stray.monitor_id]
+            text = f"clip {stray.path} has no event, and the monitor now records to {home}: move it there in the same directory"
+            self.actions.append(Report(stray.monitor_id, text))
+        else:
+            self.actions.append(self._made_from(stray))
+
+    def _being_written(self, stray: Stray) -> bool:
+        """Whether a living worker may have this clip open."""
+        since = self.scene.living.get(stray.monitor_id)
+        return since is not None and stray.opened_us >= since - SLACK_US and not stray.finished
+
+    def _copied(self, stray: Stray) -> LeftRow | None:
+        """The event that has a copy of this clip already: the move, between file systems, was cut short."""
+        for row in self.scene.rows:
+            clip = self._clip_of(row)
+            if (
+                clip is not None
+                and (clip.size, clip.mtime_us) == (stray.size, stray.mtime_us)
+                and row.monitor_id == stray.monitor_id
+                and opened_in(row.start_us, self._pre_roll(row.monitor_id), stray.opened_us)
+            ):
+                return row
+        return None
+
+    def _made_from(self, stray: Stray) -> MakeEvent:
+        measured = self.scene.measures.get(stray.path, Measure())
+        written = min(max(0, stray.mtime_us - stray.opened_us), DAY_US)
+        if measured.frames:
+            length, frames = measured.duration_us, measured.frames
+        else:
+            length, frames = written, 1 + round(written * DEFAULT_RATE / SECOND)
+        # What is longer than it was written for begins with what was in the worker's buffer.
+        before = length - written if measured.frames and length - written > SLACK_US else 0
+        return MakeEvent(stray, stray.opened_us - min(before, LONGEST_PRE_ROLL_US), length, frames, measured.codec)
+
+    def _readable(self, path: str) -> bool:
+        return self.scene.measures.get(path, Measure()).readable
+
+    def _aside(self, found: Found, monitor_id: int) -> SetAside:
+        return SetAside(found.path, self.root, monitor_id, "it holds no picture" if found.size else "it is empty")
+
+
+_NOTHING = Found("", 0, 0, (0, 0), False)
+
+
+def to_measure(planned: Plan) -> Iterator[str]:
+    """The files whose length the plan depends on."""
+    for action in planned.actions:
+        if isinstance(action, CloseFromFile):
+            yield action.path
+        elif isinstance(action, MakeEvent):
+            yield action.stray.path
+
+
+def describe(action: Action) -> str:
+    """An action as one line for people."""
+    match action:
+        case CloseFromFile(row=row, path=path, length_us=length, frames=frames):
+            return f"monitor {row.monitor_id}: event {row.event_id}: close with {path} ({length / SECOND:.1f} s, {frames} frames)"
+        case CloseEmpty(row=row, note=note):
+            return f"monitor {row.monitor_id}: event {row.event_id}: close without a clip" + (f": {note}" if note else "")
+        case MakeEvent(stray=stray, length_us=length, frames=frames):
+            return f"monitor {stray.monitor_id}: make an event of {stray.path} ({length / SECOND:.1f} s, {frames} frames)"
+        case SetAside(path=path, monitor_id=monitor_id, reason=reason):
+            return f"monitor {monitor_id}: set {path} aside: {reason}"
+        case LeaveOpen(row=row):
+            return f"monitor {row.monitor_id}: event {row.event_id} is being recorded"
+        case Report(monitor_id=monitor_id, text=text, event_id=None):
+            return f"monitor {monitor_id}: {text}"
+        case Report(monitor_id=monitor_id, text=text, event_id=event_id):
+            return f"monitor {monitor_id}: event {event_id}: {text}"
+
+
+def counted(actions: Sequence[Action]) -> dict[str, int]:
+    """How many there are of each kind."""
+    counts: dict[str, int] = {}
+    for action in actions:
+        counts[type(action).__name__] = counts.get(type(action).__name__, 0) + 1
+    return counts

@@ -1,0 +1,63 @@
+"""A clip whose save was not heard, for its worker was killed or the message was missed: found by what is known of it.
+
+The function here blocks and is called through `disk.Disk`.
+"""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from zmtwist.changes import ClipSaved
+from zmtwist.ingest.clips import ClipMissing
+from zmtwist.ingest.measure import measure_files
+from zmtwist.ingest.ownname import days_of
+from zmtwist.ingest.reconcile_plan import SLACK_US, opened_in
+from zmtwist.ingest.reconcile_scan import Found, clips_in, root_state, set_aside, strays_of
+from zmtwist.zm.paths import EventPlace
+
+
+def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> ClipSaved:
+    """`saved` with the path of the event's clip and the clip's own length, wherever it is: in its place, or still under the worker's name.
+
+    A file that holds nothing is set aside. Raises `ClipMissing` where there is none, and OSError where the storage is away.
+    """
+    if root_state(place.root) != "there":
+        raise FileNotFoundError(2, "the storage's root is not there, or empty", place.root)
+    found = _in_place(place) or _under_its_own_name(saved, place, pre_roll_us, zone)
+    if found is None:
+        raise ClipMissing(f"no clip in {place.directory}, nor under the worker's own name")
+    measured = measure_files([found.path])[found.path] if found.size else None
+    if measured is None or not measured.readable:
+        aside = set_aside(found.path, place.root)
+        raise ClipMissing(f"its clip holds no picture, and is now {aside}")
+    if not measured.frames:
+        return replace(saved, path=found.path)
+    return replace(
+        saved, path=found.path, duration_us=measured.duration_us, frames=measured.frames, settle=True
+    )
+
+
+def _in_place(place: EventPlace) -> Found | None:
+    found = clips_in({place.event_id: place.directory})[place.event_id]
+    return found[0] if found else None
+
+
+def _under_its_own_name(
+    saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None
+) -> Found | None:
+    """The first clip that was opened when the event's was, and not written to any more after its end: a later one is the next worker's."""
+    first, last = place.start_us - SLACK_US, place.start_us + pre_roll_us + SLACK_US
+    until_us = place.start_us + saved.duration_us + SLACK_US // 2
+    for day in days_of(first, last, zone):
+        for stray in strays_of(place.root, day, {place.monitor_id}, zone):
+            if opened_in(place.start_us, pre_roll_us, stray.opened_us) and stray.mtime_us <= until_us:
+                return stray
+    return None
+
+
+def sole_name(path: str) -> str:
+    """`path` made absolute, for comparisons."""
+    return str(Path(path).absolute())

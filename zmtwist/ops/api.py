@@ -1,0 +1,155 @@
+"""The HTTP API's routes. What they answer is the desk's; who may ask is the door's (`server`)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.server import Request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from zmtwist.ops.desk import Desk, unavailable
+from zmtwist.ops.errors import ApiError
+from zmtwist.ops.http import error_answer, header, json_answer
+from zmtwist.ops.metrics import CONTENT_TYPE, Metrics
+from zmtwist.ops.openapi import openapi
+from zmtwist.ops.orders import ORDERS
+from zmtwist.ops.stream import Streams
+from zmtwist.zm.errors import DatabaseError
+from zmtwist.zm.recent import USUAL
+
+_VERBS = f"<any({', '.join(ORDERS)}):verb>"
+
+
+class Api:
+    """Routes, and how errors become answers."""
+
+    app = Klein()
+    log = Logger()
+
+    def __init__(self, desk: Desk, metrics: Metrics, streams: Streams) -> None:
+        self._desk = desk
+        self._metrics = metrics
+        self._streams = streams
+
+    @app.route("/api/status", methods=["GET"])
+    def status(self, request: Request) -> bytes:
+        """The service as a whole."""
+        return json_answer(request, self._desk.status())
+
+    @app.route("/api/monitors", methods=["GET"])
+    def monitors(self, request: Request) -> bytes:
+        """All monitors."""
+        return json_answer(request, self._desk.monitors())
+
+    @app.route("/api/monitors/<int:monitor_id>", methods=["GET"])
+    def monitor(self, request: Request, monitor_id: int) -> bytes:
+        """One monitor."""
+        return json_answer(request, self._desk.monitor(monitor_id))
+
+    @app.route("/api/monitors/<int:monitor_id>/pipeline", methods=["GET"])
+    async def pipeline(self, request: Request, monitor_id: int) -> bytes:
+        """Its document, redacted."""
+        diff = _argument(request, "diff") not in (None, "0", "false")
+        return json_answer(request, await self._desk.pipeline(monitor_id, diff=diff))
+
+    @app.route("/api/monitors/<int:monitor_id>/why", methods=["GET"])
+    def why(self, request: Request, monitor_id: int) -> bytes:
+        """What is wrong with it, and what to do."""
+        return json_answer(request, self._desk.why(monitor_id))
+
+    @app.route(f"/api/monitors/<int:monitor_id>/{_VERBS}", methods=["POST"])
+    async def order(self, request: Request, monitor_id: int, verb: str) -> bytes:
+        """Start it, stop it, and so on."""
+        return json_answer(request, await self._desk.order(verb, monitor_id))
+
+    @app.route("/api/reconcile", methods=["POST"])
+    async def reconcile(self, request: Request) -> bytes:
+        """Look at the database now."""
+        return json_answer(request, await self._desk.reconcile())
+
+    @app.route("/api/handoff", methods=["POST"])
+    async def handoff(self, request: Request) -> bytes:
+        """End, and leave the workers recording."""
+        return json_answer(request, await self._desk.hand_off(), status=202)
+
+    @app.route("/api/events", methods=["GET"])
+    async def events(self, request: Request) -> bytes:
+        """Events as they stand in the database."""
+        limit = _number(request, "limit")
+        found = await self._desk.events(
+            _number(request, "monitor"), _argument(request, "since"), USUAL if limit is None else limit
+        )
+        return json_answer(request, found)
+
+    @app.route("/api/stream", methods=["GET"])
+    def stream(self, request: Request) -> Deferred[bytes]:
+        """What happens, as server-sent events."""
+        after = header(request, "last-event-id") or _argument(request, "after")
+        return self._streams.open(request, _number(request, "monitor"), after)
+
+    @app.route("/api/openapi.json", methods=["GET"])
+    def openapi(self, request: Request) -> bytes:
+        """This API's description."""
+        return json_answer(request, openapi())
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics(self, request: Request) -> bytes:
+        """For Prometheus."""
+        request.setHeader(b"content-type", CONTENT_TYPE.encode())
+        return self._metrics.text()
+
+    @app.handle_errors(ApiError)
+    def _told(self, request: IRequest, failure: Failure) -> bytes:
+        error: Any = failure.value
+        return _refused(request, error)
+
+    @app.handle_errors(DatabaseError)
+    def _database_away(self, request: IRequest, failure: Failure) -> bytes:
+        error: Any = failure.value
+        return _refused(request, unavailable(error))
+
+    @app.handle_errors(MethodNotAllowed)
+    def _wrong_method(self, request: IRequest, failure: Failure) -> bytes:
+        error: Any = failure.value
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        request.setHeader(b"allow", allowed.encode())
+        return _refused(request, ApiError(405, "method_not_allowed", f"use {allowed}"))
+
+    @app.handle_errors(HTTPException)
+    def _no_route(self, request: IRequest, failure: Failure) -> bytes:
+        return _refused(
+            request, ApiError(404, "not_found", "there is nothing here; /api/openapi.json lists what there is")
+        )
+
+    @app.handle_errors(Exception)
+    def _unforeseen(self, request: IRequest, failure: Failure) -> bytes:
+        self.log.failure("{method} {path} has failed", failure, method=request.method, path=request.path)
+        return _refused(request, ApiError(500, "internal_error", "an internal error; the service's log tells more"))
+
+
+def _refused(request: IRequest, error: ApiError) -> bytes:
+    return error_answer(cast(Request, request), error)
+
+
+def _argument(request: Request, name: str) -> str | None:
+    values = request.args.get(name.encode()) or []
+    if not values:
+        return None
+    if len(values) > 1:
+        raise ApiError(400, "bad_request", f"{name} is given more than once")
+    text: str = values[0].decode("utf-8", "replace")
+    return text
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = _argument(request, name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ApiError(400, "bad_request", f"{name} must be a whole number")
+    return int(text)

@@ -1,0 +1,146 @@
+"""The API's client for the command line: plain and synchronous, over a UNIX socket or TCP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from zmtwist.ops.address import Address
+from zmtwist.ops.token import BadToken, read_token
+
+TIMEOUT = 90.0
+"""Seconds for one answer: a reconcile reads the database, which may take its time."""
+
+STREAM_TIMEOUT = 60.0
+"""A stream says something at least every 15 s."""
+
+
+class Unreachable(Exception):
+    """Nobody answers there; the text says what to look at."""
+
+
+@attrs.frozen
+class Refused(Exception):
+    """The service answered with an error."""
+
+    status: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket at the path."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+@attrs.frozen
+class Client:
+    """Asks one service. `token_file` is needed over TCP."""
+
+    address: Address
+    token_file: str | None = None
+
+    def get(self, path: str) -> Any:
+        """The JSON that is at `path`. Raises Unreachable or Refused."""
+        return self._ask("GET", path)
+
+    def post(self, path: str) -> Any:
+        """The JSON answer to an order. Raises as `get`."""
+        return self._ask("POST", path)
+
+    def stream(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Name and JSON of each entry of an event stream, until it ends. Raises as `get`."""
+        connection, answer = self._send("GET", path, STREAM_TIMEOUT)
+        try:
+            name, data = "", ""
+            for raw in answer:
+                line = raw.decode().rstrip("\r\n")
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    data = value
+                elif not line and name:
+                    yield name, json.loads(data)
+                    name, data = "", ""
+        except (OSError, http.client.HTTPException):
+            raise Unreachable(f"the service at {self.address} has gone away") from None
+        finally:
+            connection.close()
+
+    def _ask(self, method: str, path: str) -> Any:
+        connection, answer = self._send(method, path, TIMEOUT)
+        try:
+            return json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"the answer from {self.address} makes no sense: {_text(error)}") from None
+        finally:
+            connection.close()
+
+    def _send(
+        self, method: str, path: str, timeout: float
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = self._connection(timeout)
+        try:
+            connection.request(method, path, headers=self._headers())
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                raise _refusal(answer)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise Unreachable(f"no service answers at {self.address}: {self._hint(error)}") from None
+        except Refused:
+            connection.close()
+            raise
+        return connection, answer
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        address = self.address
+        if address.path is not None:
+            return _UnixConnection(address.path, timeout)
+        kind = http.client.HTTPSConnection if address.tls else http.client.HTTPConnection
+        return kind(address.host, address.port, timeout=timeout)
+
+    def _headers(self) -> dict[str, str]:
+        if self.address.path is not None or self.token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {read_token(self.token_file)}"}
+        except BadToken as error:
+            raise Refused(401, "no_token", str(error)) from None
+
+    def _hint(self, error: Exception) -> str:
+        if isinstance(error, PermissionError):
+            return "permission denied: run this as root, or as a member of the socket's group"
+        if isinstance(error, FileNotFoundError):
+            return "there is no such socket: is the service running? --config FILE or --api ENDPOINT say where"
+        if isinstance(error, ConnectionRefusedError):
+            return "connection refused: is the service running?"
+        return _text(error)
+
+
+def _refusal(answer: http.client.HTTPResponse) -> Refused:
+    try:
+        told = json.loads(answer.read(65536))["error"]
+        return Refused(answer.status, str(told["code"]), str(told["message"]))
+    except (ValueError, KeyError, TypeError):
+        return Refused(answer.status, "no_api", f"what answers there is no zmtwist (status {answer.status})")
+
+
+def _text(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,235 @@
+"""What an operator may ask and order, answered with plain values: the API without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, tzinfo
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from zmtwist import __version__
+from zmtwist.fleet.fleet import CannotLeave, Fleet, NotInFleet
+from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.ingest.ingest import Ingest
+from zmtwist.ops.documents import difference_view, document_view
+from zmtwist.ops.errors import ApiError, no_such_monitor, starting
+from zmtwist.ops.figures import Figures
+from zmtwist.ops.lag import Lag
+from zmtwist.ops.view import advice_view, at, monitor_view, why_view, writer_view
+from zmtwist.ops.why import NO_SUCH, absent
+from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.redact import mask
+from zmtwist.zm.errors import DatabaseError
+from zmtwist.zm.pool import Database
+from zmtwist.zm.recent import Wish, recent_events
+
+
+class Running(Protocol):
+    """The service, as far as operators are concerned. `fleet` and `ingest` are None until the database has answered."""
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """Which workers run."""
+
+    @property
+    def ingest(self) -> Ingest | None:
+        """What becomes of what they say."""
+
+    @property
+    def database(self) -> Database:
+        """ZoneMinder's."""
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The monitors' names, as last read."""
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps the service from starting, if anything does."""
+
+    def preview(self, monitor_id: int) -> Deferred[Document | Refusal | None]:
+        """What the database asks for now, whether or not it is put into effect; None for no such monitor."""
+
+    def handoff(self) -> Deferred[None]:
+        """End, and leave the workers recording for the next run of the service. Fires once that is under way."""
+
+
+@attrs.frozen
+class Desk:
+    """Answers questions and takes orders. Raises ApiError; gives values that can become JSON, without secrets.
+
+    `zone` is that of the event rows, None for the host's; `wall` and `started_us` are microseconds since the epoch.
+    """
+
+    running: Running
+    figures: Figures
+    lag: Lag
+    wall: Callable[[], int]
+    started_us: int
+    zone: tzinfo | None = None
+
+    # Questions.
+
+    def status(self) -> dict[str, Any]:
+        """The service as a whole."""
+        running, fleet, ingest = self.running, self.running.fleet, self.running.ingest
+        workers = fleet.status() if fleet is not None else ()
+        counts = {state.value: n for state in State if (n := sum(w.state is state for w in workers))}
+        trouble = running.waiting_for or (fleet.catalog_error if fleet is not None else None)
+        up = fleet is not None and fleet.running
+        state = "RUNNING" if up else "STOPPING" if fleet is not None else "STARTING"
+        return {
+            "state": state,
+            "version": __version__,
+            "started": at(self.started_us),
+            "uptime_seconds": round(max(0, self.wall() - self.started_us) / 1e6, 1),
+            "monitors": {"total": len(workers), "by_state": counts},
+            "database": {"url": str(running.database.url), "error": None if trouble is None else mask(trouble)},
+            "ingest": None if ingest is None else writer_view(ingest.writer.figures, ingest.writer.queued),
+            "reactor_lag_seconds": {
+                "last": round(self.lag.last, 4),
+                "longest_of_last_minute": round(self.lag.longest, 4),
+            },
+        }
+
+    def monitors(self) -> dict[str, Any]:
+        """Every monitor on zm-next, and those that are not, with the reason."""
+        fleet, names = self._fleet(), self.running.names
+        workers = fleet.status()
+        here = {told.monitor_id for told in workers}
+        return {
+            "monitors": [self._view(told) for told in workers],
+            "elsewhere": [
+                {"id": monitor_id, "name": names.get(monitor_id, ""), "reason": mask(reason)}
+                for monitor_id, reason in sorted(fleet.unwanted.items())
+                if monitor_id not in here
+            ],
+        }
+
+    def monitor(self, monitor_id: int) -> dict[str, Any]:
+        """One monitor, with its last log lines."""
+        return self._view(self._status(monitor_id), lines=True)
+
+    def why(self, monitor_id: int) -> dict[str, Any]:
+        """What is wrong with it and what to do, also for one that does not run on zm-next."""
+        fleet = self._fleet()
+        name = self.running.names.get(monitor_id, "")
+        for told in fleet.status():
+            if told.monitor_id == monitor_id:
+                return why_view(told, name, self.wall())
+        reason = fleet.unwanted.get(monitor_id, NO_SUCH)
+        if reason == NO_SUCH:
+            raise no_such_monitor(monitor_id)
+        return advice_view(monitor_id, name, None, absent(reason))
+
+    async def pipeline(self, monitor_id: int, *, diff: bool) -> dict[str, Any]:
+        """Its document, redacted; or with `diff` what the database asks for now against what runs."""
+        wanted, running = self._documents(monitor_id)
+        if not diff:
+            if wanted is None:
+                raise ApiError(
+                    409, "no_document", f"monitor {monitor_id} has none: {mask(self._status(monitor_id).reason)}"
+                )
+            return document_view(wanted, running)
+        coming = await self.running.preview(monitor_id)
+        if coming is None:
+            raise no_such_monitor(monitor_id)
+        told = self._status(monitor_id)
+        return difference_view(
+            monitor_id, running, coming, adopted_digest=told.digest if told.pid is not None else None
+        )
+
+    async def events(self, monitor_id: int | None, since: str | None, limit: int) -> dict[str, Any]:
+        """Events as they stand in the database, newest first. `since` is an event's id (later ones only) or a local date and time."""
+        wish = Wish(monitor_id=monitor_id, limit=limit, **_since(since, self.zone))
+        found = await self.running.database.interact(recent_events, wish)
+        return {"events": [{**attrs.asdict(event), "cause": mask(event.cause)} for event in found]}
+
+    # Orders.
+
+    async def order(self, verb: str, monitor_id: int) -> dict[str, Any]:
+        """One of `ORDERS`; gives the monitor as it is afterwards."""
+        fleet = self._fleet()
+        try:
+            if verb == "reload":
+                await fleet.reload(monitor_id)
+                self._database_answers(fleet)
+            else:
+                getattr(fleet, verb)(monitor_id)
+        except NotInFleet as error:
+            raise self._absent(error) from None
+        return self._view(self._status(monitor_id))
+
+    async def reconcile(self) -> dict[str, Any]:
+        """Read the database and make the fleet what it asks for, now."""
+        fleet = self._fleet()
+        await fleet.reconcile()
+        self._database_answers(fleet)
+        return {"monitors": len(fleet.status())}
+
+    async def hand_off(self) -> dict[str, Any]:
+        """See `Running.handoff`."""
+        workers = sum(told.pid is not None for told in self._fleet().status())
+        try:
+            await self.running.handoff()
+        except CannotLeave as error:
+            raise ApiError(409, "cannot_leave", error.reason) from None
+        return {"workers": workers}
+
+    # Small parts.
+
+    def _view(self, told: WorkerStatus, *, lines: bool = False) -> dict[str, Any]:
+        name = self.running.names.get(told.monitor_id, "")
+        shown = monitor_view(told, name, self.figures.of(told.monitor_id), self.wall(), lines=lines)
+        ingest = self.running.ingest
+        shown["queued_changes"] = 0 if ingest is None else ingest.writer.queued_of(told.monitor_id)
+        return shown
+
+    def _fleet(self) -> Fleet:
+        fleet = self.running.fleet
+        if fleet is None or not fleet.running:
+            raise starting()
+        return fleet
+
+    def _status(self, monitor_id: int) -> WorkerStatus:
+        fleet = self._fleet()
+        for told in fleet.status():
+            if told.monitor_id == monitor_id:
+                return told
+        raise self._absent(NotInFleet(monitor_id, fleet.unwanted.get(monitor_id, NO_SUCH)))
+
+    def _documents(self, monitor_id: int) -> tuple[Document | None, Document | None]:
+        try:
+            return self._fleet().documents(monitor_id)
+        except NotInFleet as error:
+            raise self._absent(error) from None
+
+    def _absent(self, error: NotInFleet) -> ApiError:
+        if error.reason == NO_SUCH:
+            return no_such_monitor(error.monitor_id)
+        return ApiError(409, "not_on_zm_next", mask(str(error)))
+
+    def _database_answers(self, fleet: Fleet) -> None:
+        if fleet.catalog_error is not None:
+            raise ApiError(503, "database_away", f"the monitors can't be read: {mask(fleet.catalog_error)}")
+
+
+def unavailable(error: DatabaseError) -> ApiError:
+    """503 for a database that did not answer a question."""
+    return ApiError(503, "database_away", mask(str(error)))
+
+
+def _since(text: str | None, zone: tzinfo | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return {"after_id": int(text)}
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ApiError(
+            400, "bad_request", "since: must be an event's id, or a date and time such as 2026-03-29T14:00:00"
+        ) from None
+    return {"since": moment if moment.tzinfo is None else moment.astimezone(zone).replace(tzinfo=None)}

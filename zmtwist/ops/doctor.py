@@ -1,0 +1,178 @@
+"""`zmnextctl doctor`: looks at everything that the service needs, without the service; says of each fault how to put it right."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from zmtwist import zmconf
+from zmtwist.config import Config
+from zmtwist.configfile import ConfigError, load
+from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
+from zmtwist.ops.doctor_database import look_at_database
+from zmtwist.ops.findings import Finding, fail, ok, warn
+from zmtwist.ops.token import BadToken, read_token
+from zmtwist.settings import Settings, settle
+
+RING_BYTES = 256 * 1024 * 1024
+"""The most that one worker's shared memory ring takes (worker.md, 1)."""
+
+ZMDC_SECONDS = 3.0
+
+SHM = "/dev/shm"  # noqa: S108 - it is looked at, not written
+
+
+def examine(config: str | None, zm_conf: str) -> list[Finding]:
+    """Look at everything; `config` None stands for defaults."""
+    findings: list[Finding] = []
+    settings = _settings(config, zm_conf, findings)
+    if settings is None:
+        return findings
+    findings += _user()
+    findings += _worker(settings)
+    findings += _directories(settings)
+    findings += _sockets(settings)
+    findings += _zmdc(settings)
+    wanted = look_at_database(settings, findings)
+    findings += _shared_memory(wanted)
+    return findings
+
+
+def _settings(path: str | None, zm_conf: str, findings: list[Finding]) -> Settings | None:
+    try:
+        config = Config() if path is None else load(path)
+        values = zmconf.read(zm_conf)
+        settings = settle(config, values)
+    except ConfigError as error:
+        findings += [fail("configuration", problem, f"edit {path or zm_conf}") for problem in error.problems]
+        return None
+    except OSError as error:
+        findings.append(fail("configuration", f"{error.filename}: {error.strerror}", "run this as the service's user"))
+        return None
+    if path is None:
+        findings.append(warn("configuration", "no file, all defaults", "name it with --config FILE"))
+    elif not config.zmnext.enabled:
+        findings.append(
+            warn("configuration", f"{path}: [zmnext] enabled = false: nothing is started", "set it to true")
+        )
+    else:
+        findings.append(ok("configuration", path))
+    return settings
+
+
+def _user() -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        yield warn(
+            "user",
+            "looked at as root, who may do everything",
+            "run this as the service's user, e.g. sudo -u www-data zmnextctl doctor",
+        )
+
+
+def _worker(settings: Settings) -> Iterator[Finding]:
+    binary, directory = Path(settings.worker_binary), settings.worker_directory
+    if directory is None or not os.access(binary, os.X_OK):
+        yield fail("worker", f"{binary}: no such program, or it can't be executed", "set [zmnext.worker] binary")
+    else:
+        yield ok("worker", str(binary))
+        yield from _plugins(binary, Path(directory))
+    if shutil.which("setsid") is None:
+        yield fail("setsid", "is not installed", "install util-linux")
+
+
+def _plugins(binary: Path, directory: Path) -> Iterator[Finding]:
+    if not directory.is_dir():
+        yield fail("working directory", f"{directory}: no such directory", "set [zmnext.worker] working_directory")
+        return
+    yield ok("working directory", str(directory))
+    if binary.name == "zm-core-sim":
+        yield ok("plugins", "the simulator needs none")
+        return
+    plugins = directory / "plugins"
+    found = sorted(entry.name for entry in plugins.iterdir()) if plugins.is_dir() else []
+    if not any((plugins / kind / f"{kind}.so").is_file() for kind in found):
+        yield fail(
+            "plugins",
+            f"{plugins} holds none",
+            "set [zmnext.worker] working_directory to the folder that holds plugins/<kind>/<kind>.so",
+        )
+    else:
+        yield ok("plugins", f"{len(found)} in {plugins}")
+
+
+def _directories(settings: Settings) -> Iterator[Finding]:
+    for what, path in (("socks", settings.socks), ("run", settings.run), ("state", settings.state)):
+        there = next((p for p in (Path(path), *Path(path).absolute().parents) if p.exists()), Path("/"))
+        if not there.is_dir():
+            yield fail(what, f"{there} is no directory", f"move it away, or set [paths] {what}")
+        elif not os.access(there, os.W_OK | os.X_OK):
+            yield fail(what, f"{there} is not writable", f"give the service's user the right, or set [paths] {what}")
+        else:
+            yield ok(what, path if there == Path(path) else f"{path} (is made at the start)")
+
+
+def _sockets(settings: Settings) -> Iterator[Finding]:
+    api = unix_path(settings.api_endpoint)
+    for what, path in (("worker sockets", f"{settings.socks}/stream_99999.sock"), ("api socket", api)):
+        if path is None:
+            continue
+        try:
+            check_socket_path(path)
+        except BadAddress as error:
+            yield fail(what, str(error), "set [paths] socks and run to shorter paths")
+        else:
+            yield ok(what, path)
+    if settings.config.api.web:
+        yield _token(settings.token_file)
+
+
+def _token(path: str) -> Finding:
+    if not Path(path).exists():
+        return ok("token file", f"{path} (is made at the start)")
+    try:
+        read_token(path)
+    except BadToken as error:
+        return fail("token file", str(error), f"chmod 600 {path}, or remove it: a new one is made")
+    return ok("token file", path)
+
+
+def _zmdc(settings: Settings) -> Iterator[Finding]:
+    """ZoneMinder's own control socket. It must be spoken to at once and to the end, or it hangs."""
+    if settings.config.legacy.control == "none":
+        return
+    path, fix = settings.legacy_socket, 'start ZoneMinder, set [legacy] socket, or control = "none" without zmdc'
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            yield fail("zmdc", f"{path} is no socket", fix)
+            return
+        with socket.socket(socket.AF_UNIX) as zmdc:
+            zmdc.settimeout(ZMDC_SECONDS)
+            zmdc.connect(path)
+            zmdc.sendall(b"check;zmc;-m;0")
+            zmdc.shutdown(socket.SHUT_WR)
+            answered = bool(zmdc.recv(256))
+    except OSError as error:
+        yield fail("zmdc", f"{path}: {error.strerror or error}", fix)
+        return
+    yield ok("zmdc", path) if answered else warn("zmdc", f"{path} gave no answer", "look at zmdc's log")
+
+
+def _shared_memory(workers: int) -> Iterator[Finding]:
+    try:
+        space = shutil.disk_usage(SHM)
+    except OSError as error:
+        yield fail(SHM, f"{error.strerror}", "mount a tmpfs there")
+        return
+    free, needed = space.free >> 20, workers * RING_BYTES >> 20
+    if free < needed:
+        yield warn(
+            SHM,
+            f"{free} MiB are free, {workers} workers may take {needed} MiB",
+            f"mount -o remount,size={(space.used >> 20) + needed}M /dev/shm",
+        )
+    else:
+        yield ok(SHM, f"{free} MiB are free for {workers} workers")

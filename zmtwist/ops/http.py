@@ -1,0 +1,192 @@
+"""HTTP under the routes: bounded requests and connections, JSON answers, the headers that every answer carries."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, cast
+
+import msgspec
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from zmtwist.ops.errors import ApiError
+
+MOST_BODY = 16 * 1024
+"""Bytes of a request's body that are taken; no request needs one at all."""
+
+MOST_DISCARDED = 1024 * 1024
+"""Bytes of a body too large that are read for politeness' sake, so that the client gets to read its answer."""
+
+RECEIVE_SECONDS = 30.0
+"""How long a request may take to arrive, and a connection may wait for the next one (its last answer to be read, too)."""
+
+MOST_CONNECTIONS = 320
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Connection(ProtocolWrapper):
+    """One client. It is cut when no whole request has come for `RECEIVE_SECONDS`, however busily it drips."""
+
+    _deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Wait for the first request."""
+        self.await_request()
+        super().connectionMade()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Wait no more."""
+        self.request_came()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def await_request(self) -> None:
+        """A whole request has to come from here on."""
+        self.request_came()
+        factory: LimitedFactory = self.factory
+        self._deadline = factory.clock.callLater(RECEIVE_SECONDS, self.cut)
+
+    def request_came(self) -> None:
+        """It has; its answer may take as long as it needs."""
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def cut(self) -> None:
+        """End the connection at once, whatever is unsent."""
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
+class LimitedFactory(WrappingFactory):
+    """Makes connections, up to a number of them."""
+
+    protocol = Connection
+    noisy = False
+
+    def __init__(self, site: Site, clock: IReactorTime, most: int = MOST_CONNECTIONS) -> None:
+        super().__init__(site)  # type: ignore[no-untyped-call]
+        self.clock = clock
+        self._most = most
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:  # type: ignore[override]
+        """None, which closes the connection, once there are too many."""
+        if len(self.protocols) >= self._most:
+            return None
+        made: Protocol = super().buildProtocol(addr)
+        return made
+
+    def cut(self) -> None:
+        """End all connections."""
+        for connection in list(self.protocols):
+            connection.cut()
+
+
+class BoundedRequest(Request):
+    """A request that holds no more of its body than `MOST_BODY`."""
+
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers are there. What announces far too much is not listened to."""
+        self.content = BytesIO()
+        self._declined = length is not None and length > MOST_DISCARDED
+        if self._declined:
+            body = error_body(_too_large())
+            head = b"HTTP/1.1 413 Content Too Large\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            connection_of(self).write(head % len(body) + body)  # type: ignore[no-untyped-call]
+            self.channel.loseConnection()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._received += len(data)
+        if self._received > MOST_DISCARDED:
+            connection_of(self).cut()
+        elif self._received <= MOST_BODY and not self._declined:
+            self.content.write(data)  # type: ignore[union-attr]
+
+    def process(self) -> None:
+        """The whole request has come."""
+        connection_of(self).request_came()
+        for name, value in SECURITY_HEADERS:
+            self.responseHeaders.setRawHeaders(name, [value])
+        if self._received > MOST_BODY:
+            refuse(self, _too_large())
+        else:
+            super().process()  # type: ignore[no-untyped-call]
+
+    def finish(self) -> None:
+        """The whole answer was given."""
+        connection_of(self).await_request()
+        super().finish()  # type: ignore[no-untyped-call]
+
+
+class ApiSite(Site):
+    """A site without an access log (what changes anything is logged by the routes) and without sessions."""
+
+    noisy = False
+
+    def __init__(self, root: IResource, clock: IReactorTime) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            root, requestFactory=BoundedRequest, parsePOSTFormSubmission=False, timeout=None, reactor=clock
+        )
+
+    def log(self, request: object) -> None:
+        """Nothing: a query may hold what its sender should not have put there."""
+
+
+def connection_of(request: Request) -> Connection:
+    """What a request came by."""
+    return cast(Connection, request.channel.transport)
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, "too_large", f"the request's body is over {MOST_BODY} bytes")
+
+
+def error_body(error: ApiError) -> bytes:
+    """The JSON object that tells of an error."""
+    return msgspec.json.encode({"error": {"code": error.code, "message": error.message}})
+
+
+def json_answer(request: Request, value: Any, status: int = 200) -> bytes:
+    """Set what goes with a JSON answer, and give its body."""
+    return _body(request, status, msgspec.json.encode(value))
+
+
+def refuse(request: Request, error: ApiError) -> None:
+    """Answer with an error, and be done."""
+    request.write(error_answer(request, error))
+    request.finish()
+
+
+def error_answer(request: Request, error: ApiError) -> bytes:
+    """Set what goes with an error, and give its body."""
+    if error.status == 401:
+        request.setHeader(b"www-authenticate", b'Bearer realm="zmnext"')
+    return _body(request, error.status, error_body(error))
+
+
+def _body(request: Request, status: int, body: bytes) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader(b"content-type", b"application/json")
+    request.setHeader(b"content-length", b"%d" % len(body))
+    return body
+
+
+def header(request: Request, name: str) -> str | None:
+    """A header's value; None where it is missing, given twice, or no text."""
+    values = request.requestHeaders.getRawHeaders(name.encode()) or []
+    if len(values) != 1:
+        return None
+    return values[0].decode("latin-1")

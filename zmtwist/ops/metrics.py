@@ -1,0 +1,203 @@
+"""Metrics for Prometheus, read off the parts when they are asked for; nothing is counted twice or kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from zmtwist import __version__
+from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.latency import Latencies
+from zmtwist.ops.desk import Running
+from zmtwist.ops.figures import Figures
+from zmtwist.ops.lag import Lag
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+MONITOR = ("monitor",)
+
+
+class Metrics:
+    """All metrics of one service, in a registry of their own."""
+
+    def __init__(
+        self, running: Running, figures: Figures, lag: Lag, streams: Callable[[], int], started_us: int
+    ) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_ServiceCollector(running, lag, streams, started_us))
+        self._registry.register(_FleetCollector(running, figures))
+        self._registry.register(_IngestCollector(running))
+
+    def text(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _ServiceCollector(Collector):
+    def __init__(self, running: Running, lag: Lag, streams: Callable[[], int], started_us: int) -> None:
+        self._running = running
+        self._lag = lag
+        self._streams = streams
+        self._started_us = started_us
+
+    def collect(self) -> Iterator[Metric]:
+        fleet = self._running.fleet
+        yield InfoMetricFamily("zmnext_build", "The running version.", {"version": __version__})
+        yield _gauge("zmnext_start_time_seconds", "When the service was started.", self._started_us / 1e6)
+        yield _gauge("zmnext_fleet_running", "1 while the fleet is up.", fleet is not None and fleet.running)
+        away = self._running.waiting_for is not None or (fleet is not None and fleet.catalog_error is not None)
+        yield _gauge("zmnext_database_away", "1 while the database can't be read.", away)
+        yield _gauge("zmnext_reactor_lag_seconds", "How late the last timer of the event loop was.", self._lag.last)
+        yield _gauge("zmnext_reactor_lag_max_seconds", "The most of the last minute.", self._lag.longest)
+        yield _gauge("zmnext_event_streams", "Clients of /api/stream.", self._streams())
+
+
+class _FleetCollector(Collector):
+    def __init__(self, running: Running, figures: Figures) -> None:
+        self._running = running
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        fleet = self._running.fleet
+        workers = fleet.status() if fleet is not None else ()
+        state = GaugeMetricFamily("zmnext_monitor_state", "1 for the state it is in.", labels=("monitor", "state"))
+        for told in workers:
+            for one in State:
+                state.add_metric((str(told.monitor_id), one.value), told.state is one)
+        yield state
+        names = InfoMetricFamily("zmnext_monitor", "The monitor's name.", labels=MONITOR)
+        for told in workers:
+            names.add_metric((str(told.monitor_id),), {"name": self._running.names.get(told.monitor_id, "")})
+        yield names
+        yield from _gauges(workers)
+        yield from self._counters(workers)
+
+    def _counters(self, workers: Sequence[WorkerStatus]) -> Iterator[Metric]:
+        of = self._figures.of
+        yield _per_monitor(
+            CounterMetricFamily,
+            "worker_failures",
+            "Times its worker failed.",
+            workers,
+            lambda w: of(w.monitor_id).failures,
+        )
+        yield _per_monitor(
+            CounterMetricFamily, "events_opened", "Events opened.", workers, lambda w: of(w.monitor_id).opened
+        )
+        yield _per_monitor(
+            CounterMetricFamily, "events_closed", "Events closed.", workers, lambda w: of(w.monitor_id).closed
+        )
+        yield _per_monitor(
+            CounterMetricFamily,
+            "recorded_frames",
+            "Frames of closed events.",
+            workers,
+            lambda w: of(w.monitor_id).frames,
+        )
+        yield _per_monitor(
+            CounterMetricFamily,
+            "alarm_frames",
+            "Alarm frames of closed events.",
+            workers,
+            lambda w: of(w.monitor_id).alarm_frames,
+        )
+        yield _per_monitor(
+            CounterMetricFamily,
+            "worker_events",
+            "Messages from its worker's plugins.",
+            workers,
+            lambda w: w.worker_events,
+        )
+        yield _per_monitor(
+            CounterMetricFamily,
+            "worker_events_missed",
+            "Such messages that were not received.",
+            workers,
+            lambda w: w.missed_events,
+        )
+
+
+def _gauges(workers: Sequence[WorkerStatus]) -> Iterator[Metric]:
+    yield _per_monitor(GaugeMetricFamily, "capture_fps", "Frames a second.", workers, lambda w: w.frames_per_second)
+    yield _per_monitor(
+        GaugeMetricFamily, "media_age_seconds", "Since media were last seen.", workers, lambda w: w.media_age_seconds
+    )
+    yield _per_monitor(
+        GaugeMetricFamily, "restarts_last_hour", "Restarts of its worker.", workers, lambda w: w.restarts_last_hour
+    )
+
+
+class _IngestCollector(Collector):
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def collect(self) -> Iterator[Metric]:
+        ingest = self._running.ingest
+        if ingest is None:
+            return
+        writer, figures = ingest.writer, ingest.writer.figures
+        yield _gauge("zmnext_ingest_queued", "Changes that wait for the database.", writer.queued)
+        yield _gauge("zmnext_ingest_largest_batch", "The most changes in one transaction.", figures.largest_batch)
+        yield _counter("zmnext_ingest_batches", "Transactions committed.", figures.batches)
+        yield _counter("zmnext_ingest_changes", "Changes committed.", figures.committed)
+        yield _counter("zmnext_ingest_retries", "Batches tried again.", figures.retries)
+        yield _counter("zmnext_ingest_unsure", "Commits whose answer was lost.", figures.unsure)
+        dropped = CounterMetricFamily(
+            "zmnext_ingest_dropped", "Changes that are not in the database.", labels=("reason",)
+        )
+        dropped.add_metric(("refused",), figures.refused)
+        dropped.add_metric(("orphaned",), figures.orphaned)
+        yield dropped
+        yield _kinds(ingest)
+        yield _histogram("zmnext_commit_seconds", "Time for one transaction.", writer.commit_seconds)
+        yield _histogram(
+            "zmnext_assign_seconds",
+            "From a clip's opening being heard until its worker knew its event.",
+            ingest.assign_seconds,
+        )
+
+
+def _kinds(ingest: Ingest) -> Metric:
+    kinds = CounterMetricFamily("zmnext_worker_messages", "Messages from workers' plugins, by kind.", labels=("kind",))
+    for kind, count in sorted(ingest.kinds.items()):
+        kinds.add_metric((kind,), count)
+    return kinds
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, what, value=float(value))
+
+
+def _counter(name: str, what: str, value: float) -> Metric:
+    return CounterMetricFamily(name, what, value=value)
+
+
+def _histogram(name: str, what: str, seconds: Latencies) -> Metric:
+    buckets = [("+Inf" if bound == float("inf") else str(bound), count) for bound, count in seconds.cumulative()]
+    return HistogramMetricFamily(name, what, buckets=buckets, sum_value=seconds.total)
+
+
+def _per_monitor(
+    family: type[GaugeMetricFamily] | type[CounterMetricFamily],
+    name: str,
+    what: str,
+    workers: Iterable[WorkerStatus],
+    value: Callable[[WorkerStatus], float | None],
+) -> Metric:
+    """One figure of each monitor; no sample where there is none."""
+    metric = family(f"zmnext_monitor_{name}", what, labels=MONITOR)
+    for told in workers:
+        if (figure := value(told)) is not None:
+            metric.add_metric((str(told.monitor_id),), figure)
+    return metric

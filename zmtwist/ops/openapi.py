@@ -1,0 +1,197 @@
+"""The API's description in OpenAPI 3.1. A test holds it to the routes, and the answers to its schemas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zmtwist import __version__
+from zmtwist.fleet.status import State
+from zmtwist.ops.orders import ORDERS
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_NUMBER: Schema = {"type": "number"}
+_MAYBE_NUMBER: Schema = {"type": ["number", "null"]}
+_WHOLE: Schema = {"type": "integer"}
+_MAYBE_WHOLE: Schema = {"type": ["integer", "null"]}
+_FLAG: Schema = {"type": "boolean"}
+_MAYBE_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_MONITOR = {
+    "id": _WHOLE,
+    "name": _TEXT,
+    "state": {"type": "string", "enum": [state.value for state in State]},
+    "reason": _TEXT,
+    "since": {"type": "string", "format": "date-time"},
+    "seconds_in_state": _NUMBER,
+    "next_retry": _MAYBE_TIME,
+    "restarts_last_hour": _WHOLE,
+    "capture_fps": _MAYBE_NUMBER,
+    "media_age_seconds": _MAYBE_NUMBER,
+    "last_exit": _MAYBE_TEXT,
+    "pid": _MAYBE_WHOLE,
+    "digest": _MAYBE_TEXT,
+    "worker_events": _WHOLE,
+    "missed_events": _WHOLE,
+    "events_opened": _WHOLE,
+    "events_closed": _WHOLE,
+    "last_event": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/LastEvent"}]},
+    "queued_changes": _WHOLE,
+}
+
+_SCHEMAS: dict[str, Schema] = {
+    "Error": _object(error=_object(code=_TEXT, message=_TEXT)),
+    "Status": _object(
+        state={"type": "string", "enum": ["STARTING", "RUNNING", "STOPPING"]},
+        version=_TEXT,
+        started={"type": "string", "format": "date-time"},
+        uptime_seconds=_NUMBER,
+        monitors=_object(total=_WHOLE, by_state={"type": "object", "additionalProperties": _WHOLE}),
+        database=_object(url=_TEXT, error=_MAYBE_TEXT),
+        ingest={"type": ["object", "null"]},
+        reactor_lag_seconds=_object(last=_NUMBER, longest_of_last_minute=_NUMBER),
+    ),
+    "LastEvent": _object(
+        id=_WHOLE, cause=_TEXT, start=_MAYBE_TIME, open=_FLAG, length_seconds=_MAYBE_NUMBER, alarm_frames=_WHOLE
+    ),
+    "Monitor": _object(**_MONITOR),
+    "MonitorWithLog": _object(**_MONITOR, log=_list(_TEXT)),
+    "Monitors": _object(monitors=_list(_ref("Monitor")), elsewhere=_list(_object(id=_WHOLE, name=_TEXT, reason=_TEXT))),
+    "Pipeline": {
+        "oneOf": [
+            _object(
+                id=_WHOLE,
+                digest=_TEXT,
+                running_digest=_MAYBE_TEXT,
+                mode=_TEXT,
+                warnings=_list(_TEXT),
+                document={"type": "object"},
+            ),
+            _object(
+                id=_WHOLE, running_digest=_MAYBE_TEXT, digest=_MAYBE_TEXT, same=_FLAG, diff=_list(_TEXT), note=_TEXT
+            ),
+        ]
+    },
+    "Why": _object(id=_WHOLE, state=_MAYBE_TEXT, well=_FLAG, what=_TEXT, do=_TEXT, line=_TEXT),
+    "Events": _object(
+        events=_list(
+            _object(
+                id=_WHOLE,
+                monitor_id=_WHOLE,
+                name=_TEXT,
+                cause=_TEXT,
+                start=_MAYBE_TEXT,
+                end=_MAYBE_TEXT,
+                length=_NUMBER,
+                frames=_WHOLE,
+                alarm_frames=_WHOLE,
+                max_score=_WHOLE,
+                disk_bytes=_MAYBE_WHOLE,
+                video=_TEXT,
+            )
+        )
+    ),
+    "Reconciled": _object(monitors=_WHOLE),
+    "HandedOff": _object(workers=_WHOLE),
+}
+
+
+def _query(name: str, schema: Schema, what: str) -> Schema:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": what}
+
+
+_ID: Schema = {
+    "name": "monitor_id",
+    "in": "path",
+    "required": True,
+    "schema": _WHOLE,
+    "description": "The monitor's id.",
+}
+_VERB: Schema = {"name": "verb", "in": "path", "required": True, "schema": {"type": "string", "enum": list(ORDERS)}}
+
+
+def _answer(what: str, content: Schema, kind: str = "application/json") -> Schema:
+    return {"description": what, "content": {kind: {"schema": content}}}
+
+
+def _does(summary: str, answer: str | Schema, *parameters: Schema, status: str = "200") -> Schema:
+    """One operation. `answer` is the name of a schema, or a whole response."""
+    told = _answer(summary, _ref(answer)) if isinstance(answer, str) else answer
+    return {
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {status: told, "default": _answer("What went wrong.", _ref("Error"))},
+    }
+
+
+def openapi() -> Schema:
+    """The whole document."""
+    only = _query("monitor", _WHOLE, "Of this monitor only.")
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "zmtwist",
+            "version": __version__,
+            "description": "Control of zm-next workers. Over TCP every request needs the bearer token.",
+        },
+        "components": {
+            "schemas": _SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}, {}],
+        "paths": {
+            "/api/status": {"get": _does("The service as a whole.", "Status")},
+            "/api/monitors": {"get": _does("All monitors, those not on zm-next with the reason.", "Monitors")},
+            "/api/monitors/{monitor_id}": {"get": _does("One monitor with its last log lines.", "MonitorWithLog", _ID)},
+            "/api/monitors/{monitor_id}/pipeline": {
+                "get": _does(
+                    "Its document without secrets; with diff=1 what the database asks for now against what runs.",
+                    "Pipeline",
+                    _ID,
+                    _query("diff", {"type": "string", "enum": ["0", "1"]}, "What would change."),
+                )
+            },
+            "/api/monitors/{monitor_id}/why": {"get": _does("What is wrong with it and what to do.", "Why", _ID)},
+            "/api/monitors/{monitor_id}/{verb}": {
+                "post": _does("Order it; gives it as it is afterwards.", "Monitor", _ID, _VERB)
+            },
+            "/api/reconcile": {"post": _does("Read the database and act on it now.", "Reconciled")},
+            "/api/handoff": {
+                "post": _does("End the service and leave its workers recording.", "HandedOff", status="202")
+            },
+            "/api/events": {
+                "get": _does(
+                    "Events as they stand in the database, newest first.",
+                    "Events",
+                    only,
+                    _query("since", _TEXT, "An event's id (later ones only), or a local date and time."),
+                    _query("limit", _WHOLE, "At most so many; 50 unless told, 500 at most."),
+                )
+            },
+            "/api/stream": {
+                "get": _does(
+                    "What happens, as server-sent events: transition, event_opened, event_closed, and resync after a loss.",
+                    _answer("The stream.", _TEXT, "text/event-stream"),
+                    only,
+                    _query("after", _TEXT, "Go on after this id, as the header Last-Event-ID does."),
+                )
+            },
+            "/api/openapi.json": {"get": _does("This document.", _answer("OpenAPI 3.1.", {"type": "object"}))},
+            "/metrics": {"get": _does("For Prometheus.", _answer("Text format 0.0.4.", _TEXT, "text/plain"))},
+        },
+    }

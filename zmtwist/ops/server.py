@@ -1,0 +1,197 @@
+"""The API as a service: listens, guards the doors, and ends with everything it opened. Nothing that fails here stops a camera."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
+from zmtwist.ops.api import Api
+from zmtwist.ops.desk import Desk, Running
+from zmtwist.ops.errors import ApiError
+from zmtwist.ops.feed import Feed
+from zmtwist.ops.figures import Figures
+from zmtwist.ops.guard import READS, Asked, PeerGuard, TokenGuard, peer
+from zmtwist.ops.http import ApiSite, LimitedFactory, connection_of, header, refuse
+from zmtwist.ops.lag import Lag
+from zmtwist.ops.metrics import Metrics
+from zmtwist.ops.stream import Streams
+from zmtwist.ops.token import BadToken, token
+from zmtwist.settings import Settings
+from zmtwist.waiting import ended
+
+Guard = Callable[[Request], str]
+"""Lets a request in, and says who makes it; or raises ApiError."""
+
+
+class Door(Resource):
+    """Lets in who may come in; what changes anything is logged with who asked for it."""
+
+    isLeaf = True
+    log = Logger()
+
+    def __init__(self, guard: Guard, behind: IResource) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._guard = guard
+        self._behind = behind
+
+    def render(self, request: Request) -> Any:
+        """Check, then go on."""
+        request.setHeader(b"server", b"zmtwist")
+        try:
+            who = self._guard(request)
+        except ApiError as error:
+            refuse(request, error)
+            return NOT_DONE_YET
+        method = request.method.decode("ascii", "replace")
+        if method not in READS:
+            path = request.path.decode("ascii", "replace")
+            self.log.info("{who} asks for {method} {path}", who=who, method=method, path=path)
+        return self._behind.render(request)
+
+
+class ApiService(Service):
+    """Serves the API on `settings.api_endpoint`, and on `[api] web` where that is set. Tell it what happens by `announce`."""
+
+    name = "api"
+    log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, running: Running, *, wall: Callable[[], int]) -> None:
+        started_us = wall()
+        zone = settings.config.zmnext.ingest.timezone
+        self._reactor = reactor
+        self._settings = settings
+        self._figures = Figures()
+        self._lag = Lag(reactor)
+        self._feed = Feed(f"{started_us:x}", wall)
+        self._streams = Streams(reactor, self._feed)
+        desk = Desk(running, self._figures, self._lag, wall, started_us, None if zone is None else ZoneInfo(zone))
+        metrics = Metrics(running, self._figures, self._lag, lambda: len(self._streams), started_us)
+        self._root: IResource = Api(desk, metrics, self._streams).app.resource()
+        self._factories: list[LimitedFactory] = []
+        self._ports: list[IListeningPort] = []
+        self._listening: Deferred[None] = succeed(None)
+
+    def announce(self, happening: object) -> None:
+        """Tell the feed and count; see `happenings`."""
+        self._figures.hear(happening)
+        self._feed.publish(happening)
+
+    def startService(self) -> None:
+        """Listen. What can't be listened on is logged, with what to do about it."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._lag.start()
+        self._streams.start()
+        self._listening = Deferred.fromCoroutine(self._listen())
+        self._listening.addErrback(lambda failure: self.log.failure("the API can't be started", failure))
+
+    def stopService(self) -> Deferred[None]:
+        """Listen no more and end all connections."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._lag.stop()
+        self._streams.stop()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _listen(self) -> None:
+        endpoint, web = self._settings.api_endpoint, self._settings.config.api.web
+        path = unix_path(endpoint)
+        if path is not None:
+            await self._open(endpoint, lambda: self._at_the_socket(path))
+        else:
+            await self._open(endpoint, self._with_token)
+        if web:
+            await self._open(web, self._with_token)
+
+    async def _open(self, description: str, make_guard: Callable[[], Guard]) -> None:
+        try:
+            path = unix_path(description)
+            if path is not None:
+                check_socket_path(path)
+                remove_dead_socket(path)
+            factory = LimitedFactory(ApiSite(Door(make_guard(), self._root), self._reactor), self._reactor)
+            port = await serverFromString(self._reactor, description).listen(factory)
+        except (BadAddress, BadToken) as error:
+            self.log.error("the API is not served on {endpoint}: {error}", endpoint=description, error=str(error))
+        except Exception as error:
+            text = str(error) or type(error).__name__
+            self.log.error("the API is not served on {endpoint}: {error}", endpoint=description, error=text)
+        else:
+            self._factories.append(factory)
+            self._ports.append(port)
+            self.log.info("the API is served on {endpoint}", endpoint=description)
+
+    async def _stop(self) -> None:
+        await ended(self._listening)
+        ports, self._ports = self._ports, []
+        await DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        for factory in self._factories:
+            factory.cut()
+
+    # Doors
+
+    def _at_the_socket(self, path: str) -> Guard:
+        def check(request: Request) -> str:
+            transport: Any = connection_of(request).transport
+            who = peer(transport.getHandle())
+            try:
+                group = Path(path).stat().st_gid
+            except OSError:  # removed since the client connected: it may still look
+                group = None
+            PeerGuard(os.geteuid(), group).check(_asked(request), who)
+            return "somebody" if who is None else str(who)
+
+        return check
+
+    def _with_token(self) -> Guard:
+        names = {socket.gethostname(), *self._settings.config.api.hosts}
+        guard = TokenGuard(token(self._settings.token_file), frozenset(names))
+
+        def check(request: Request) -> str:
+            guard.check(_asked(request))
+            return f"{getattr(request.getClientAddress(), 'host', 'somebody')} with the token"
+
+        return check
+
+
+def remove_dead_socket(path: str) -> None:
+    """Remove the socket, and Twisted's lock beside it, of a service that was killed: where nobody answers, nobody listens.
+
+    The lock names a process id, which by now may be somebody else's.
+    """
+    try:
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+            Path(f"{path}.lock").unlink(missing_ok=True)
+        except OSError:
+            return
+
+
+def _asked(request: Request) -> Asked:
+    return Asked(
+        method=request.method.decode("ascii", "replace"),
+        host=header(request, "host"),
+        origin=", ".join(value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(b"origin") or ())
+        or None,
+        authorization=header(request, "authorization"),
+        secure=request.isSecure(),
+    )

@@ -1,0 +1,116 @@
+"""What operators are shown, as plain JSON-able values. Pure; every free text passes `redact.mask` once more on its way out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from zmtwist.fleet.status import Transition, WorkerStatus
+from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.ingest.writer import WriterFigures
+from zmtwist.ops.figures import LastEvent, MonitorFigures
+from zmtwist.ops.why import Advice, advise
+from zmtwist.redact import mask
+
+
+def at(us: int | None) -> str | None:
+    """A wall time in microseconds as ISO 8601 in UTC, with milliseconds."""
+    if us is None:
+        return None
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def monitor_view(
+    status: WorkerStatus, name: str, figures: MonitorFigures, now_us: int, *, lines: bool = False
+) -> dict[str, Any]:
+    """One monitor as `/api/monitors` shows it; with `lines` its last log lines as well, as `/api/monitors/N` does."""
+    shown = {
+        "id": status.monitor_id,
+        "name": name,
+        "state": status.state.value,
+        "reason": mask(status.reason),
+        "since": at(status.since_us),
+        "seconds_in_state": round(max(0, now_us - status.since_us) / 1e6, 1),
+        "next_retry": at(status.next_start_us),
+        "restarts_last_hour": status.restarts_last_hour,
+        "capture_fps": None if status.frames_per_second is None else round(status.frames_per_second, 2),
+        "media_age_seconds": None if status.media_age_seconds is None else round(status.media_age_seconds, 1),
+        "last_exit": None if status.last_exit is None else str(status.last_exit),
+        "pid": status.pid,
+        "digest": status.digest,
+        "worker_events": status.worker_events,
+        "missed_events": status.missed_events,
+        "events_opened": figures.opened,
+        "events_closed": figures.closed,
+        "last_event": event_view(figures.last_event),
+    }
+    if lines:
+        shown["log"] = [mask(line) for line in status.lines]
+    return shown
+
+
+def event_view(event: LastEvent | None) -> dict[str, Any] | None:
+    """A monitor's latest event."""
+    if event is None:
+        return None
+    return {
+        "id": event.event_id,
+        "cause": mask(event.cause),
+        "start": at(event.start_us),
+        "open": event.length_us is None,
+        "length_seconds": None if event.length_us is None else round(event.length_us / 1e6, 3),
+        "alarm_frames": event.alarm_frames,
+    }
+
+
+def writer_view(figures: WriterFigures, queued: int) -> dict[str, Any]:
+    """How the writing goes."""
+    shown = {"queued": queued, **{name: value for name, value in attrs.asdict(figures).items() if value is not None}}
+    shown["last_error"] = None if figures.last_error is None else mask(figures.last_error)
+    return shown
+
+
+def why_view(status: WorkerStatus, name: str, now_us: int) -> dict[str, Any]:
+    """What is wrong with a monitor and what to do, in one line and in parts."""
+    return advice_view(status.monitor_id, name, status.state.value, advise(status, now_us))
+
+
+def advice_view(monitor_id: int, name: str, state: str | None, advice: Advice) -> dict[str, Any]:
+    """`Advice` on a monitor; `state` is None for one that does not run on zm-next."""
+    what, remedy = mask(advice.what), mask(advice.remedy)
+    called = f"monitor {monitor_id} ({name})" if name else f"monitor {monitor_id}"
+    line = f"{called} {f'is {state}: ' if state else ''}{what}" + (f"; {remedy}" if remedy else "")
+    return {"id": monitor_id, "state": state, "well": advice.well, "what": what, "do": remedy, "line": line}
+
+
+def happening_view(happening: object, now_us: int) -> tuple[str, dict[str, Any]] | None:
+    """What the feed tells of a happening: its name and fields; None for what is not told."""
+    if isinstance(happening, Transition):
+        return "transition", {
+            "monitor_id": happening.monitor_id,
+            "from": happening.from_state.value,
+            "to": happening.to_state.value,
+            "reason": mask(happening.reason),
+            "at": at(happening.at_us),
+        }
+    if isinstance(happening, EventOpened):
+        return "event_opened", {
+            "monitor_id": happening.monitor_id,
+            "event_id": happening.event_id,
+            "cause": mask(happening.cause),
+            "start": at(happening.start_us),
+            "at": at(now_us),
+        }
+    if isinstance(happening, EventClosed):
+        return "event_closed", {
+            "monitor_id": happening.monitor_id,
+            "event_id": happening.event_id,
+            "length_seconds": round(happening.length_us / 1e6, 3),
+            "frames": happening.frames,
+            "alarm_frames": happening.alarm_frames,
+            "clip": happening.path is not None,
+            "at": at(now_us),
+        }
+    return None

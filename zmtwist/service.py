@@ -1,0 +1,293 @@
+"""The composition root: settings in, one service out. Nothing else wires parts together.
+
+Started, it waits for the database, looks at what kind it is, and then starts the parts in the order in which they need each other.
+Stopped, it ends them in the opposite order, each only when the one before it has: workers first, so that their last clips are still
+heard; then what they said is written; the database last.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from zmtwist.documents import composer
+from zmtwist.fleet.debris import end_survivors
+from zmtwist.fleet.fleet import CannotLeave, Fleet
+from zmtwist.fleet.hygiene import open_umask, raise_file_limit
+from zmtwist.fleet.launch import FleetSettings
+from zmtwist.fleet.ledger import Ledger
+from zmtwist.fleet.legacy import Handover, LeaveAlone, Legacy
+from zmtwist.fleet.lock import LockFile, take_service_lock
+from zmtwist.fleet.procfs import Linux
+from zmtwist.fleet.zmdc import Zmdc
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.ingest import Ingest
+from zmtwist.interfaces import ICommander
+from zmtwist.ops.console import Console
+from zmtwist.ops.server import ApiService
+from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.settings import Settings
+from zmtwist.wire.link import NotLinked, WorkerLink
+from zmtwist.wire.messages import Response
+from zmtwist.zm.catalog import Catalog, Site
+from zmtwist.zm.errors import DatabaseError
+from zmtwist.zm.legacy import CaptureSwitch
+from zmtwist.zm.pool import Database
+from zmtwist.zm.status import StatusWriter
+from zmtwist.zm.store import EventStore
+
+HANDOFF_SECONDS = 0.2
+"""From the hand-over to the end: time to tell whoever asked for it."""
+
+FIRST_PROBE_DELAY = 1.0
+LAST_PROBE_DELAY = 30.0
+
+
+def wall_us() -> int:
+    """The wall clock, in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def _ignore(_happening: object) -> None:
+    pass
+
+
+@implementer(ICommander)
+class ZmNext(Service):
+    """The whole of zmtwist, as twistd runs it.
+
+    `announce` hears what happens (`happenings`, and the fleet's transitions) after the fact; `ended` is called when all is written and
+    stopped.
+    """
+
+    name = "zmnext"
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        *,
+        announce: Callable[[object], None] = _ignore,
+        ended: Callable[[], None] | None = None,
+        wall: Callable[[], int] = wall_us,
+    ) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._announce = announce
+        self._ended = ended
+        self._wall = wall
+        self._starting: Deferred[None] | None = None
+        self._lock: LockFile | None = None
+        self._compose = composer(settings)
+        self.database = Database(reactor, settings.database)
+        self.disk = Disk(reactor)
+        self.ingest: Ingest | None = None
+        self.fleet: Fleet | None = None
+        self.waiting_for: str | None = None
+        self.console: Console | None = None
+        self.catalog = Catalog(
+            self.database,
+            Site(
+                server_id=settings.server_id,
+                default_storage_id=settings.config.zmnext.ingest.default_storage_id,
+                events_dir=settings.events_dir,
+                web_dir=settings.web_root,
+            ),
+        )
+        self.api = ApiService(reactor, settings, self, wall=wall)
+
+    def startService(self) -> None:
+        """Start; what can't be done yet (a database that is away) is tried again until it can.
+
+        Raises `fleet.lock.AlreadyRunning` where another service works in the same `[paths] run`; then nothing was touched.
+        """
+        self._lock = take_service_lock(self._settings.run)
+        open_umask()
+        raise_file_limit()
+        Service.startService(self)
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when every worker was reaped and what it said is written."""
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    def handoff(self) -> Deferred[None]:
+        """Leave the workers recording and end this service: the next one to start adopts them. Fires when they were left.
+
+        Fails with `fleet.fleet.CannotLeave` where they would not outlive it; then all goes on as before.
+        """
+        if self.fleet is None:
+            return fail(CannotLeave("the service has not started any worker yet"))
+
+        def end(_: object) -> None:
+            self.log.info("zmnext: the workers are left running; this service ends")
+            self._reactor.callLater(HANDOFF_SECONDS, self._reactor.stop)
+
+        return self.fleet.leave().addCallback(end)
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The monitors' names, as last read."""
+        return self.catalog.names
+
+    def preview(self, monitor_id: int) -> Deferred[Document | Refusal | None]:
+        """What the database asks for now, whether or not it is put into effect; None for no such monitor. Fails as the catalog does."""
+        return Deferred.fromCoroutine(self._preview(monitor_id))
+
+    def command(self, monitor_id: int, name: str, **fields: Any) -> Deferred[Response]:
+        """See `ICommander`: ingest speaks to workers through the fleet, which in turn speaks to ingest."""
+        if self.fleet is None:
+            return fail(NotLinked(f"monitor {monitor_id}: the fleet has not been started"))
+        return self.fleet.command(monitor_id, name, **fields)
+
+    async def _start(self) -> None:
+        settings = self._settings
+        config = settings.config.zmnext
+        for directory in (settings.socks, settings.run, settings.state):
+            Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.database.startService()
+        self.disk.startService()
+        self.api.startService()
+        await self._await_database()
+        zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)
+        self.ingest = Ingest(
+            self._reactor,
+            EventStore(self.database, zone=zone, event_name=config.ingest.event_name),
+            self,
+            self.disk,
+            run=f"{int(time.time()):x}{secrets.token_hex(2)}",
+            wall=self._wall,
+            announce=self._tell,
+            max_batch=config.ingest.max_batch,
+            queue_max=config.ingest.queue_max,
+            idle_finalize_seconds=config.ingest.idle_finalize_seconds,
+            zone=zone,
+        )
+        self.ingest.startService()
+        self.fleet = Fleet(
+            self._reactor,
+            self._fleet_settings(),
+            self.ingest,
+            self.catalog,
+            self._composed,
+            self._tell,
+            WorkerLink,
+            wall=self._wall,
+            legacy=self._legacy(),
+        )
+        self.console = Console(self._reactor, StatusWriter(self.database), self.fleet.status, self._rates)
+        self.console.startService()
+        self.fleet.startService()
+
+    def _legacy(self) -> Legacy:
+        """Whoever deals with ZoneMinder's own capture of the cameras."""
+        settings, config = self._settings, self._settings.config.legacy
+        if config.control == "none":
+            return LeaveAlone()
+        switch = CaptureSwitch(self.database)
+        return Handover(
+            self._reactor,
+            Zmdc(self._reactor, settings.legacy_socket),
+            Ledger(self._reactor, switch, settings.state, deferToThread, set_none=config.set_none),
+            Linux(self._reactor).everyone,
+            deferToThread,
+        )
+
+    def _fleet_settings(self) -> FleetSettings:
+        settings = self._settings
+        return FleetSettings(settings.config.zmnext, settings.socks, settings.run, settings.state, dict(os.environ))
+
+    async def _await_database(self) -> None:
+        """Wait for the database, and see that it is one of ZoneMinder's."""
+        delay = FIRST_PROBE_DELAY
+        while True:
+            try:
+                await self.database.schema()
+            except DatabaseError as error:
+                self.waiting_for = str(error)
+                self.log.error("zmnext: waiting for the database: {error}", error=str(error))
+            else:
+                self.waiting_for = None
+                return
+            await deferLater(self._reactor, delay)
+            delay = min(LAST_PROBE_DELAY, 2 * delay)
+
+    async def _preview(self, monitor_id: int) -> Document | Refusal | None:
+        monitors = await self.catalog.monitors()
+        return next((self._compose(monitor) for monitor in monitors if monitor.id == monitor_id), None)
+
+    def _composed(self, monitor: Monitor) -> Document | Refusal:
+        """Compose, and let ingest know what the worker will be doing before it can say anything."""
+        composed = self._compose(monitor)
+        if isinstance(composed, Document) and self.ingest is not None:
+            self.ingest.know(
+                monitor,
+                recorder=composed.mode != "none",
+                pre_roll_seconds=composed.pre_roll_sec,
+                bulk_interval=self.catalog.values.bulk_frame_interval,
+            )
+        return composed
+
+    def _rates(self) -> Mapping[int, tuple[float, float]]:
+        return self.ingest.rates if self.ingest is not None else {}
+
+    def _tell(self, happening: object) -> None:
+        if self.console is not None:
+            self.console.announce(happening)
+        try:
+            self.api.announce(happening)
+            self._announce(happening)
+        except Exception:
+            self.log.failure("zmnext: telling of {happening} failed", happening=happening)
+
+    def _start_failed(self, failure: Any) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(OSError):
+            error = failure.value
+            self.log.critical(
+                "zmnext: can't start: {filename}: {error}", filename=error.filename, error=error.strerror or str(error)
+            )
+        else:
+            self.log.failure("zmnext: can't start", failure)
+        self._reactor.stop()
+
+    async def _stop(self) -> None:
+        try:
+            await self._stop_all()
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+
+    async def _stop_all(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        if self.fleet is not None:
+            await self.fleet.stopService()
+        elif self._lock is not None:
+            end_survivors(self._fleet_settings(), Linux(self._reactor))
+        if self.ingest is not None:
+            await self.ingest.finish()
+        await self.api.stopService()
+        if self.console is not None:
+            await self.console.stopService()
+        self.disk.stopService()
+        await self.database.stopService()
+        if self._ended is not None:
+            self._ended()

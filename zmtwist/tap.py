@@ -1,0 +1,124 @@
+"""`twistd zmnext`: options in, the service out. The one place that takes the reactor from Twisted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.application.service import IService, Service
+from twisted.logger import Logger
+from twisted.python import usage
+
+from zmtwist import zmconf
+from zmtwist.configfile import ConfigError, load
+from zmtwist.settings import Settings, settle
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise usage.UsageError(f"--seconds: must be a number, got {value!r}") from None
+    if not 0 < seconds < 1e7:
+        raise usage.UsageError(f"--seconds: must be > 0, got {value}")
+    return seconds
+
+
+class Options(usage.Options):
+    """What `twistd zmnext --help` shows."""
+
+    synopsis = "[options] --config FILE"
+    longdesc = (
+        "Runs zm-next workers for the monitors of a ZoneMinder installation: starts and watches them, hands out event ids, "
+        "and writes their events. Nothing is started unless [zmnext] enabled = true in the configuration file."
+    )
+    optParameters: ClassVar = [
+        ["config", "c", None, "Configuration file (TOML); see etc/zmnext.toml."],
+        ["zm-conf", None, zmconf.DEFAULT_PATH, "ZoneMinder's own configuration, for database and paths."],
+        ["demo", None, None, "Run two simulated cameras on an embedded database in this directory."],
+        ["seconds", None, None, "End by itself after this many seconds (with --demo).", _seconds],
+    ]
+
+    def postOptions(self) -> None:
+        """Just one of --config and --demo."""
+        if (self["config"] is None) == (self["demo"] is None):
+            raise usage.UsageError("give --config FILE, or --demo DIR to try zmtwist out")
+        if self["seconds"] is not None and self["demo"] is None:
+            raise usage.UsageError("--seconds goes with --demo")
+
+
+class Disabled(Service):
+    """What runs while `enabled = false`: nothing, and it says so."""
+
+    name = "zmnext"
+    log = Logger()
+
+    def __init__(self, config: str) -> None:
+        self._config = config
+
+    def startService(self) -> None:
+        """Say that nothing is started."""
+        Service.startService(self)
+        self.log.info(
+            "zmnext: nothing is started: [zmnext] enabled = false in {config}; set it to true and start again",
+            config=self._config,
+        )
+
+
+def makeService(options: Options) -> IService:
+    """The service for these options. Ends the process, with every problem of the configuration a line each, where it can't be made."""
+    from twisted.internet import reactor
+
+    demo = Path(options["demo"]) if options["demo"] is not None else None
+    try:
+        if demo is not None:
+            from zmtwist.demo import prepare
+
+            path, zm_conf = prepare(demo), {}
+        else:
+            path, zm_conf = Path(options["config"]), zmconf.read(options["zm-conf"])
+        config = load(path)
+        if not config.zmnext.enabled:
+            return Disabled(str(path))
+        settings = settle(config, zm_conf)
+    except ConfigError as error:
+        # Not a UsageError: twistd would show that as a traceback at this point.
+        raise SystemExit("\n".join(error.problems)) from None
+    except OSError as error:
+        raise SystemExit(f"{error.filename or demo}: {error.strerror or error}") from None
+    _see_that_it_is_alone(settings)
+    if demo is not None:
+        return _demo(reactor, settings, demo, options["seconds"])
+    from zmtwist.service import ZmNext
+
+    return ZmNext(reactor, settings)
+
+
+def _see_that_it_is_alone(settings: Settings) -> None:
+    """Say it before anything is begun; the lock is taken when the service starts, as the process and user that it is then."""
+    from zmtwist.fleet.lock import AlreadyRunning, check_service_lock
+
+    try:
+        check_service_lock(settings.run)
+    except AlreadyRunning as error:
+        raise SystemExit(str(error)) from None
+    except OSError as error:
+        raise SystemExit(f"[paths] run: {error.filename}: {error.strerror}") from None
+
+
+def _demo(reactor: Any, settings: Settings, directory: Path, seconds: float | None) -> IService:
+    from zmtwist.demo import Account
+    from zmtwist.service import ZmNext
+
+    # twistd has made stdout part of its log by the time anything is told.
+    stdout = sys.__stdout__ or sys.stderr
+
+    def tell(line: str) -> None:
+        print(line, file=stdout, flush=True)
+
+    account = Account(directory, tell)
+    account.begin(seconds)
+    if seconds is not None:
+        reactor.callLater(seconds, reactor.stop)
+    return ZmNext(reactor, settings, announce=account.announce, ended=account.end)

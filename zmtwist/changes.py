@@ -44,7 +44,7 @@ class OpenEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     codec_id: int = 0
 
 
-class AddFrame(msgspec.Struct, frozen=True, tag=True):
+class AddFrame(msgspec.Struct, frozen=True, tag=True, gc=False):
     """One `Frames` row: FrameId counts the clip's video frames from 1, `offset_us` gives Delta and TimeStamp.
 
     `kind` is ZoneMinder's Type: Normal, Bulk or Alarm. Row 1 is there from the opening on: with FrameId 1, that row gets this score

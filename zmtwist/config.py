@@ -150,6 +150,9 @@ class IngestConfig:
     timezone: str | None = attrs.field(default=None, validator=known_zone)
     thumbnails: bool | None = None
     tags: bool = True
+    events_without_recording: bool = True
+    max_frames_per_second: float = attrs.field(default=30.0, validator=above_zero)
+    max_data_per_minute: int = attrs.field(default=120, validator=not_below_zero)
 
 
 @attrs.frozen

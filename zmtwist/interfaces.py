@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zope.interface import Attribute, Interface
@@ -10,7 +10,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from zmtwist.changes import Change
+    from zmtwist.changes import Change, OpenEvent
     from zmtwist.pipeline.monitor import Monitor
     from zmtwist.wire.messages import Event, Hello, Response
     from zmtwist.zm.errors import Unsure
@@ -92,6 +92,12 @@ class IEventStore(Interface):
 
     def landed(unsure: Unsure) -> Deferred[bool]:
         """Whether the transaction that failed with `unsure` is in the database after all. Fails with `zm.errors.Retryable`."""
+
+    def opened(
+        openings: Sequence[OpenEvent], taken: Collection[int], monitors: Mapping[int, Monitor]
+    ) -> Deferred[Mapping[str, EventPlace]]:
+        """Which of `openings`, which an earlier run may or may not have committed, have their row; their places. `taken` are ids of
+        events known to be others. Fails with `zm.errors.Retryable`."""
 
 
 class ICatalog(Interface):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from twisted.application.service import Service
@@ -23,17 +24,23 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmtwist.documents import composer
+from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.debris import end_survivors
-from zmtwist.fleet.fleet import CannotLeave, Fleet
+from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.hygiene import open_umask, raise_file_limit
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.ledger import Ledger
 from zmtwist.fleet.legacy import Handover, LeaveAlone, Legacy
+from zmtwist.fleet.living import left_running, living
 from zmtwist.fleet.lock import LockFile, take_service_lock
+from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.fleet.zmdc import Zmdc
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.options import options_of
+from zmtwist.ingest.reconcile import Reconciler
+from zmtwist.ingest.spool import Spool
 from zmtwist.interfaces import ICommander
 from zmtwist.ops.console import Console
 from zmtwist.ops.server import ApiService
@@ -44,6 +51,7 @@ from zmtwist.wire.link import NotLinked, WorkerLink
 from zmtwist.wire.messages import Response
 from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.errors import DatabaseError
+from zmtwist.zm.left import Own
 from zmtwist.zm.legacy import CaptureSwitch
 from zmtwist.zm.pool import Database
 from zmtwist.zm.status import StatusWriter
@@ -51,6 +59,12 @@ from zmtwist.zm.store import EventStore
 
 HANDOFF_SECONDS = 0.2
 """From the hand-over to the end: time to tell whoever asked for it."""
+
+T = TypeVar("T")
+
+SWITCH_SECONDS = 0.0005
+"""How long a database thread may keep Python to itself once the reactor wants it. At Python's own 5 ms each system call of the reactor
+may wait that long: reading 300 sockets took more than a second while a batch was being written (tests/bench/bench_ingest.py)."""
 
 FIRST_PROBE_DELAY = 1.0
 LAST_PROBE_DELAY = 30.0
@@ -95,19 +109,19 @@ class ZmNext(Service):
         self._compose = composer(settings)
         self.database = Database(reactor, settings.database)
         self.disk = Disk(reactor)
+        self._spool_thread = Disk(reactor, threads=1)
         self.ingest: Ingest | None = None
         self.fleet: Fleet | None = None
         self.waiting_for: str | None = None
         self.console: Console | None = None
-        self.catalog = Catalog(
-            self.database,
-            Site(
-                server_id=settings.server_id,
-                default_storage_id=settings.config.zmnext.ingest.default_storage_id,
-                events_dir=settings.events_dir,
-                web_dir=settings.web_root,
-            ),
+        self.recovery: Reconciler | None = None
+        self._site = Site(
+            server_id=settings.server_id,
+            default_storage_id=settings.config.zmnext.ingest.default_storage_id,
+            events_dir=settings.events_dir,
+            web_dir=settings.web_root,
         )
+        self.catalog = Catalog(self.database, self._site)
         self.api = ApiService(reactor, settings, self, wall=wall)
 
     def startService(self) -> None:
@@ -118,6 +132,7 @@ class ZmNext(Service):
         self._lock = take_service_lock(self._settings.run)
         open_umask()
         raise_file_limit()
+        sys.setswitchinterval(SWITCH_SECONDS)
         Service.startService(self)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._start_failed)
@@ -130,7 +145,7 @@ class ZmNext(Service):
     def handoff(self) -> Deferred[None]:
         """Leave the workers recording and end this service: the next one to start adopts them. Fires when they were left.
 
-        Fails with `fleet.fleet.CannotLeave` where they would not outlive it; then all goes on as before.
+        Fails with `fleet.adopt.CannotLeave` where they would not outlive it; then all goes on as before.
         """
         if self.fleet is None:
             return fail(CannotLeave("the service has not started any worker yet"))
@@ -163,23 +178,38 @@ class ZmNext(Service):
             Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
         self.database.startService()
         self.disk.startService()
+        self._spool_thread.startService()
         self.api.startService()
-        await self._await_database()
+        await self._from_database(self.database.schema)
         zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)
         self.ingest = Ingest(
             self._reactor,
             EventStore(self.database, zone=zone, event_name=config.ingest.event_name),
             self,
             self.disk,
+            Spool(self._spool_thread, settings.spool_dir),
             run=f"{int(time.time()):x}{secrets.token_hex(2)}",
             wall=self._wall,
             announce=self._tell,
             max_batch=config.ingest.max_batch,
             queue_max=config.ingest.queue_max,
-            idle_finalize_seconds=config.ingest.idle_finalize_seconds,
-            zone=zone,
+            options=options_of(config.ingest, zone),
         )
         self.ingest.startService()
+        await self.ingest.resume(await self._from_database(self.catalog.monitors))
+        self.recovery = Reconciler(
+            self._reactor,
+            self.database,
+            self._site,
+            self.disk,
+            self.ingest,
+            self._own,
+            self._living,
+            wall=self._wall,
+            zone=zone,
+            event_name=config.ingest.event_name,
+        )
+        await self.recovery.at_start()
         self.fleet = Fleet(
             self._reactor,
             self._fleet_settings(),
@@ -194,6 +224,25 @@ class ZmNext(Service):
         self.console = Console(self._reactor, StatusWriter(self.database), self.fleet.status, self._rates)
         self.console.startService()
         self.fleet.startService()
+        self.recovery.startService()
+
+    async def _own(self) -> Mapping[int, Own]:
+        """The monitors whose events are ours to look after."""
+        own = {}
+        for monitor in await self.catalog.monitors():
+            if opted_in(monitor, self._settings.config.zmnext):
+                composed = self._compose(monitor)
+                pre_roll = composed.pre_roll_sec if isinstance(composed, Document) else 0
+                own[monitor.id] = Own(monitor, round(pre_roll * 1e6))
+        return own
+
+    async def _living(self) -> Mapping[int, int]:
+        """Which workers live, and since when (wall time, 0 unknown)."""
+        run, processes = self._settings.run, Linux(self._reactor)
+        if self.fleet is None:
+            return await self.disk.run(left_running, run, processes)
+        here = {told.monitor_id: 0 for told in self.fleet.status() if told.pid is not None}
+        return here | await self.disk.run(living, run, processes)
 
     def _legacy(self) -> Legacy:
         """Whoever deals with ZoneMinder's own capture of the cameras."""
@@ -213,18 +262,18 @@ class ZmNext(Service):
         settings = self._settings
         return FleetSettings(settings.config.zmnext, settings.socks, settings.run, settings.state, dict(os.environ))
 
-    async def _await_database(self) -> None:
-        """Wait for the database, and see that it is one of ZoneMinder's."""
+    async def _from_database(self, ask: Callable[[], Deferred[T]]) -> T:
+        """What the database answers, once it does and is one of ZoneMinder's."""
         delay = FIRST_PROBE_DELAY
         while True:
             try:
-                await self.database.schema()
+                answer = await ask()
             except DatabaseError as error:
                 self.waiting_for = str(error)
                 self.log.error("zmnext: waiting for the database: {error}", error=str(error))
             else:
                 self.waiting_for = None
-                return
+                return answer
             await deferLater(self._reactor, delay)
             delay = min(LAST_PROBE_DELAY, 2 * delay)
 
@@ -241,6 +290,7 @@ class ZmNext(Service):
                 recorder=composed.mode != "none",
                 pre_roll_seconds=composed.pre_roll_sec,
                 bulk_interval=self.catalog.values.bulk_frame_interval,
+                detect_size=composed.detect_size,
             )
         return composed
 
@@ -278,6 +328,8 @@ class ZmNext(Service):
     async def _stop_all(self) -> None:
         if self._starting is not None:
             self._starting.cancel()
+        if self.recovery is not None:
+            self.recovery.stopService()
         if self.fleet is not None:
             await self.fleet.stopService()
         elif self._lock is not None:
@@ -287,6 +339,7 @@ class ZmNext(Service):
         await self.api.stopService()
         if self.console is not None:
             await self.console.stopService()
+        self._spool_thread.stopService()
         self.disk.stopService()
         await self.database.stopService()
         if self._ended is not None:

@@ -21,6 +21,7 @@ from zmtwist.wire.frames import FrameDecoder
 from zmtwist.wire.messages import Command, Response
 
 FRAME_US = 66_667  # 15 frames a second
+RAMP = 3.0
 
 
 class Camera:
@@ -93,12 +94,14 @@ def main() -> None:
     selector.register(sys.stdin, selectors.EVENT_READ, None)
     began, told = time.perf_counter(), False
     tell(began=time.time())
-    for camera in cameras:
-        camera.open()
     while True:
-        paced = int((time.perf_counter() - began) * pace)
+        now = time.perf_counter() - began
         for camera in cameras:
-            due = min(events, (paced + camera.number) // count) if pace else events
+            # With a pace, cameras come up one after the other within some seconds, as a fleet's do.
+            up = now - RAMP * camera.number / count if pace else now
+            due = min(events, max(0, int(up * pace / count))) if pace else events
+            if up >= 0 and not camera.clip:
+                camera.open()
             while camera.said < due and len(camera.out) < 65536:
                 camera.speak()
             send(camera, selector)

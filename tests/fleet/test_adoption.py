@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import Stage, wanted
-from zmtwist.fleet.adopt import NO_LINES
-from zmtwist.fleet.fleet import CannotLeave, NotInFleet
+from zmtwist.fleet.adopt import NO_LINES, CannotLeave
+from zmtwist.fleet.fleet import NotInFleet
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.record import lock_path, record_path
 from zmtwist.fleet.status import State
@@ -377,11 +377,13 @@ def test_a_worker_that_has_the_lock_at_a_start_is_adopted_instead(stage: Stage) 
 def test_holds_are_kept_and_a_broken_file_is_put_aside(stage: Stage) -> None:
     started(stage, 1, 2)
     stage.fleet.hold(1)
+    stage.fleet.stop(2)
     stage.advance(2)
     kept = stage.directory / "state" / "held.json"
     assert json.loads(kept.read_text()) == {"held": [1]}
     killed(stage)
     assert stage.state(1) is State.HELD
+    assert stage.process(2).alive, "a stop lasts until the next start only"
     stage.fleet.release(1)
     assert json.loads(kept.read_text()) == {"held": []}
 

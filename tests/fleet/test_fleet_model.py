@@ -26,6 +26,7 @@ class FleetModel(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="zmtwist-fleet-"))
         self.held: set[int] = set()
+        self.kept: set[int] = set()
         self.sick: set[int] = set()
         self.hung: set[int] = set()
         self.stage = Stage(self.directory, max_rss_mb=100)
@@ -144,6 +145,7 @@ class FleetModel(RuleBasedStateMachine):
     def start_again(self, at_once: bool) -> None:
         if not at_once:
             self.pass_time(7)
+        self.held = set(self.kept)
         self.stage.fleet = self.stage.new_fleet()
         self.stage.fleet.startService()
 
@@ -175,8 +177,11 @@ class FleetModel(RuleBasedStateMachine):
         getattr(self.stage.fleet, verb)(n)
         if verb in ("stop", "hold"):
             self.held.add(n)
+            if verb == "hold":
+                self.kept.add(n)
         elif verb in ("start", "release"):
             self.held.discard(n)
+            self.kept.discard(n)
 
     @invariant()
     def held_ones_are_stopping_or_held(self) -> None:

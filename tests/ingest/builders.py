@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zmtwist.changes import Change
-from zmtwist.ingest.clip import SECOND
-from zmtwist.ingest.session import Options, Session
+from zmtwist.ingest.options import SECOND, Options
+from zmtwist.ingest.session import Session
 from zmtwist.wire.details import (
     EVENT_DESCRIPTION,
     EVENT_DETECTION,

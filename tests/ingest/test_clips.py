@@ -67,6 +67,7 @@ def test_settling_twice_is_the_same_as_once(root):
 @pytest.mark.parametrize("content", [None, b""])
 def test_a_clip_that_is_not_there_or_empty_is_missing(root, content):
     clip = root / "2026-11-22" / "event-Monitor-3-0-09-10-39.mkv"
+    (root / "3").mkdir()
     if content is not None:
         own_clip(root, content)
     with pytest.raises(ClipMissing, match=str(clip)):
@@ -91,9 +92,14 @@ def test_a_storage_that_is_not_there_is_not_made_up(root):
     place, clip = place_in(root), own_clip(root)
     away = root.with_name("unmounted")
     root.rename(away)
-    with pytest.raises(ClipMissing):
+    with pytest.raises(FileNotFoundError, match="missing: is it mounted"):
         settle_clip(place, str(clip))
     assert not root.exists()
+
+
+def test_an_empty_mount_is_waited_for_and_not_taken_for_a_lost_clip(root):
+    with pytest.raises(FileNotFoundError, match="empty: is it mounted"):
+        settle_clip(place_in(root), str(root / "2026-11-22" / "event-Monitor-3-0-09-10-39.mkv"))
 
 
 def test_a_clip_already_in_the_way_is_not_overwritten(root):

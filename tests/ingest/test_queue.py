@@ -70,3 +70,25 @@ def test_nothing_is_lost_or_reordered_within_a_monitor(rounds, most):
         pass
     assert taken == put
     assert len(queue) == 0
+
+
+@given(st.lists(change, max_size=40), st.integers(1, 30), st.integers(1, 7))
+def test_only_bulk_gives_way_the_oldest_of_the_longest_first(items, most, batch):
+    queue = ChangeQueue()
+    for monitor, item in items:
+        queue.put(monitor, [item])
+    waiting = {m: [item for monitor, item in items if monitor == m] for m in {m for m, _ in items}}
+    bulk = sum(isinstance(item, AddFrame) for _, item in items)
+    dropped = queue.give_way(most)
+    assert dropped == min(most, bulk)
+    assert len(queue) == len(items) - dropped
+    left: dict[int, list[Change]] = {m: [] for m in waiting}
+    while taken := queue.take(batch):
+        for item in taken:
+            left[int(item.handle.split(".")[0])].append(item)
+    for monitor, was in waiting.items():
+        gone = len(was) - len(left[monitor])
+        frames = [item for item in was if isinstance(item, AddFrame)]
+        assert left[monitor] == [
+            item for item in was if not (isinstance(item, AddFrame) and any(item is f for f in frames[:gone]))
+        ]

@@ -8,9 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ingest.builders import capture, description, detection, motion, opening, saved, session, us, walk
-from zmtwist.changes import AddFrame, ClipSaved, CloseEvent, OpenEvent, UpdateEvent
+from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, UpdateEvent
+from zmtwist.ingest.data import MAX_DATA
 from zmtwist.ingest.session import MAX_PENDING
-from zmtwist.wire.details import RawDetail
+from zmtwist.wire.details import (
+    Alert,
+    Analytics,
+    AudioEvent,
+    DetectedObject,
+    Face,
+    Faces,
+    Plate,
+    Plates,
+    Pose,
+    RawDetail,
+    Reasoning,
+    Segmentation,
+    Sound,
+    StreamState,
+    TrackedDetection,
+)
 from zmtwist.wire.messages import Event
 
 
@@ -65,9 +82,24 @@ def test_the_same_save_twice_is_one_event():
 
 def test_a_trigger_before_the_opening_belongs_to_the_clip():
     _, changes = walk(session(), [detection(5, "person", 0.9), opening(5.001, "t", "detection")])
-    assert [type(c) for c in changes] == [OpenEvent, AddFrame]
+    assert [type(c) for c in changes] == [OpenEvent, AddTag, AddFrame, AddData]
     assert changes[0].cause == "Detection: person"
-    assert changes[1].score == 90
+    assert changes[1] == AddTag(changes[0].handle, "person")
+    assert changes[2] == AddFrame(changes[0].handle, 1, 0, 90)
+
+
+def test_an_alarm_on_the_first_frame_is_that_frame_and_the_next_ones_follow():
+    events = [opening(0, "t"), motion(0.04, pts=5.0), motion(0.05, pts=5.01), motion(0.1, pts=5.06)]
+    state, changes = walk(session(rate=10.0), events)
+    assert [(f.frame_id, f.kind) for f in of(AddFrame, changes)] == [(1, "Alarm"), (2, "Alarm"), (3, "Alarm")]
+    assert state.clips[0].tally.max_score_frame == 1
+
+
+def test_once_a_bulk_frame_is_written_the_first_row_is_left_alone():
+    state, _ = walk(session(rate=25.0, bulk_interval=2), [opening(0, "t")])
+    state, _ = state.tick(us(5))
+    _, changes = walk(state, [motion(0.0)])
+    assert of(AddFrame, changes)[0].frame_id > 1
 
 
 def test_what_happened_well_before_a_clip_is_not_in_it():
@@ -183,9 +215,11 @@ def test_descriptions_go_to_the_open_event_or_the_last_one_and_never_open_one():
     assert before == []
     state, changes = walk(state, [opening(1, "t"), description(2, "  a man\nwith a dog ")])
     assert changes[0].notes == "an empty yard"
-    assert changes[1] == UpdateEvent(handle=changes[0].handle, note="a man with a dog")
+    assert UpdateEvent(handle=changes[0].handle, note="a man with a dog") in changes
     state, late = walk(state, [saved(5, "/e/a.mkv", 4, 40), description(9, "he left")])
-    assert late[-1] == UpdateEvent(handle=changes[0].handle, note="he left")
+    assert of(UpdateEvent, late) == [UpdateEvent(handle=changes[0].handle, note="he left")]
+    state, much_later = walk(state, [description(900, "another day")])
+    assert much_later == []
     assert len(state.clips) == 0
 
 
@@ -207,6 +241,12 @@ def test_a_wild_worker_clock_is_not_believed():
 def test_what_was_heard_late_keeps_its_time():
     _, changes = session().handle(opening(0, "t"), us(600))
     assert changes[0].start_us == us(0)
+
+
+def test_a_save_whose_figures_make_no_sense_is_kept_within_what_can_be_stored():
+    _, changes = walk(session(), [opening(0, "t"), saved(1, "/e/a.mkv", 1.7e308, 10**30, event_id=-(10**30))])
+    assert (changes[-1].frames, changes[-1].event_id) == (2**32 - 1, 0)
+    assert changes[-1].duration_us == 10**13
 
 
 def test_unknown_details_change_nothing():
@@ -261,6 +301,34 @@ def test_the_capture_event_whose_opening_was_missed():
     assert opened.start_us == round(datetime(2026, 11, 22, 9, 10, 38, tzinfo=UTC).timestamp()) * 1_000_000
 
 
+SAID = st.one_of(
+    st.builds(
+        TrackedDetection,
+        detections=st.lists(
+            st.builds(
+                DetectedObject,
+                label=st.text(max_size=5),
+                confidence=st.floats(-1, 2),
+                bbox=st.none() | st.tuples(*[st.floats(-1e9, 1e9)] * 4),
+                track_id=st.none() | st.integers() | st.text(max_size=3),
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
+    st.builds(Alert, track_id=st.none() | st.integers(), label=st.text(max_size=5), reason=st.none() | st.text()),
+    st.builds(Analytics, rule=st.text(max_size=5), dwell_sec=st.none() | st.floats(-1e9, 1e9), label=st.none()),
+    st.builds(
+        AudioEvent, events=st.lists(st.builds(Sound, st.text(max_size=3), st.floats(0, 1)), max_size=3).map(tuple)
+    ),
+    st.builds(Plates, plates=st.lists(st.builds(Plate, text=st.text(max_size=8)), max_size=2).map(tuple)),
+    st.builds(Faces, faces=st.lists(st.builds(Face, name=st.text(max_size=8)), max_size=2).map(tuple)),
+    st.builds(Pose, poses=st.lists(st.integers() | st.lists(st.text(), max_size=3), max_size=4).map(tuple)),
+    st.builds(Segmentation, segments=st.just((1, 2))),
+    st.builds(Reasoning, text=st.text(max_size=2_000), label=st.none() | st.text(max_size=80)),
+    st.builds(StreamState, event=st.sampled_from(["StreamConnected", "StreamReconnecting", "StreamDisconnected"])),
+)
+
+
 @given(
     st.lists(
         st.one_of(
@@ -273,6 +341,7 @@ def test_the_capture_event_whose_opening_was_missed():
                 saved, st.just(0.0), st.sampled_from(["/x", "/y", "/z"]), st.floats(-5, 1e6), st.integers(-3, 10**6)
             ),
             st.builds(description, st.just(0.0), st.text(max_size=5)),
+            st.builds(lambda detail: Event(0, detail=detail), SAID),
         ),
         max_size=40,
     ),
@@ -293,12 +362,19 @@ def test_whatever_a_worker_says_events_stay_in_order(events, pauses):
     over: set[str] = set()
     last: dict[str, int] = {}
     for change in changes:
-        assert isinstance(change, UpdateEvent) or change.handle not in over
+        assert isinstance(change, UpdateEvent | AddTag | AddData) or change.handle not in over
         if isinstance(change, ClipSaved | CloseEvent):
             over.add(change.handle)
             assert change.frames >= 1
         if isinstance(change, AddFrame):
-            assert change.frame_id > last.get(change.handle, 1)
+            assert change.frame_id > last.get(change.handle, 0)
             assert 0 <= change.score <= 255
             assert change.offset_us >= 0
             last[change.handle] = change.frame_id
+        if isinstance(change, AddData):
+            assert change.frame_id >= 1
+            assert len(change.json) <= MAX_DATA
+            assert change.json.isascii()
+    for handle in opened:
+        tags = [change.name for change in of(AddTag, changes) if change.handle == handle]
+        assert len(set(tags)) == len(tags)

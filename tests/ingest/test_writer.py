@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from tests.ingest.places import place_in
 from zmtwist.changes import AddFrame, Change, ClipSaved, CloseEvent, OpenEvent, Tally, UpdateEvent
-from zmtwist.ingest.writer import LAST_DELAY, Writer
+from zmtwist.ingest.writer import COMPANY_SECONDS, LAST_DELAY, Writer
 from zmtwist.interfaces import IEventStore
 from zmtwist.zm.errors import Refused, Retryable, Unsure
 from zmtwist.zm.events import Written
@@ -51,6 +51,8 @@ class Store:
     bad: Callable[[Change], bool] = lambda _change: False
     waiting: list[Deferred[None]] = attrs.field(factory=list)
     ids: int = 0
+    asked: list[list[str]] = attrs.field(factory=list)
+    there: dict[str, Any] = attrs.field(factory=dict)
 
     def commit(self, changes, places, monitors):
         self.tried.append(list(changes))
@@ -81,6 +83,10 @@ class Store:
         self.committed.append(list(changes))
         return opened
 
+    def opened(self, openings, taken, monitors):
+        self.asked.append([change.handle for change in openings])
+        return succeed({h: place for h, place in self.there.items() if place.event_id not in taken})
+
     def landed(self, unsure):
         answer = self.landed_answers.pop(0)
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
@@ -99,8 +105,9 @@ class Setting:
         self.effects.append((type(change).__name__, place.event_id))
 
     def settle(self) -> None:
+        """Everything that needs no time but that of its turn comes about, bulk that waits for company included."""
         for _ in range(10):
-            self.clock.advance(0)
+            self.clock.advance(COMPANY_SECONDS / 4)
 
     def written(self) -> list[Change]:
         return [change for batch in self.store.committed for change in batch]
@@ -135,6 +142,24 @@ def test_what_comes_during_a_transaction_goes_into_the_next():
     assert s.writer.figures.largest_batch == 48
 
 
+def test_bulk_waits_a_moment_for_company_and_an_opening_does_not():
+    s = Setting()
+    s.writer.submit(1, [open_event(1), frame(1, 2)])
+    s.settle()
+    s.writer.submit(1, [frame(1, 3)])
+    s.clock.advance(0)
+    s.clock.advance(0)
+    written = len(s.store.tried)
+    s.writer.submit(1, [frame(1, 4)])
+    s.clock.advance(COMPANY_SECONDS / 2)
+    s.writer.submit(2, [open_event(2)])
+    s.clock.advance(0)
+    assert s.store.tried[written:] == [[open_event(2)]]
+    s.clock.advance(COMPANY_SECONDS)
+    s.clock.advance(0)
+    assert s.store.tried[written + 1 :] == [[frame(1, 4)]]
+
+
 def test_a_batch_has_its_bound():
     s = Setting(max_batch=10)
     s.writer.submit(1, [open_event(1), *(frame(1, n) for n in range(2, 36))])
@@ -146,7 +171,8 @@ def test_a_database_that_is_away_is_asked_again_with_the_same_batch_at_growing_i
     s = Setting()
     s.store.outcomes = [Retryable("2006: server has gone away")] * 8
     s.writer.submit(1, [open_event(1), frame(1, 2)])
-    s.settle()
+    s.clock.advance(0)
+    s.clock.advance(0)
     times = [s.clock.seconds()]
     while len(s.store.committed) == 0:
         before = len(s.store.tried)

@@ -7,7 +7,7 @@ import json
 import socket
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet import reactor
@@ -47,7 +47,9 @@ class Answer:
         return self.json["error"]["code"]
 
 
-def ask(where: str | tuple[str, int], path: str, method: str = "GET", body: Any = None, **headers: str) -> Deferred[Answer]:
+def ask(
+    where: str | tuple[str, int], path: str, method: str = "GET", body: Any = None, **headers: str
+) -> Deferred[Answer]:
     """One request, by the path of a UNIX socket or to a TCP address."""
 
     def run() -> Answer:
@@ -77,7 +79,7 @@ class Nothing:
 
     fleet = None
     ingest = None
-    names: dict[int, str] = {}
+    names: ClassVar[dict[int, str]] = {}
     waiting_for = "mysql://zm@db:3306/zm: connection refused (2003)"
     database = SimpleNamespace(url="mysql://zm@db:3306/zm")
 

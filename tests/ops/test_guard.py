@@ -27,21 +27,31 @@ def test_our_own_names(host):
     GUARD.check(attrs.evolve(GOOD, host=host, origin=f"http://{host}"))
 
 
-@pytest.mark.parametrize("host", [None, "", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "a b"])
+@pytest.mark.parametrize(
+    "host", [None, "", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "a b"]
+)
 def test_foreign_names(host):
     assert refused(GUARD, attrs.evolve(GOOD, host=host)) == (403, "wrong_host")
 
 
 @pytest.mark.parametrize(
     "origin",
-    ["null", "http://evil.example", "http://127.0.0.1:9999", "https://127.0.0.1:8095", "", "http://127.0.0.1:8095, http://evil.example"],
+    [
+        "null",
+        "http://evil.example",
+        "http://127.0.0.1:9999",
+        "https://127.0.0.1:8095",
+        "",
+        "http://127.0.0.1:8095, http://evil.example",
+    ],
 )
 def test_foreign_pages(origin):
     assert refused(GUARD, attrs.evolve(GOOD, origin=origin)) == (403, "foreign_origin")
 
 
 @pytest.mark.parametrize(
-    "authorization", [None, "", TOKEN, "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", "Bearer ü"]
+    "authorization",
+    [None, "", TOKEN, "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", "Bearer ü"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 def test_no_token_no_answer(authorization, method):

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 import pytest_twisted
@@ -33,17 +34,17 @@ async def test_while_the_database_is_awaited(tmp_path):
         assert b"zmnext_database_away 1.0" in metrics
     finally:
         await served.service.stopService()
-    assert not os.path.exists(served.path)
+    assert not Path(served.path).exists()
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_socket_its_mode_and_a_dead_predecessor(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(f"{tmp_path}/api.sock")
-    os.symlink("1", tmp_path / "api.sock.lock")  # of a process that lives, but is not the one that listened
+    (tmp_path / "api.sock.lock").symlink_to("1")  # of a process that lives, but is not the one that listened
     served = await Served.on(tmp_path)
     try:
-        assert stat.S_IMODE(os.stat(served.path).st_mode) == 0o660
+        assert stat.S_IMODE(Path(served.path).stat().st_mode) == 0o660
         assert (await ask(served.path, "/api/status", host="anything")).status == 200
     finally:
         await served.service.stopService()
@@ -66,9 +67,18 @@ async def test_every_request_over_tcp_needs_the_token(tmp_path):
     try:
         assert stat.S_IMODE(served.token_file.stat().st_mode) == 0o600
         good = served.bearer
-        for method, path in (("GET", "/api/status"), ("GET", "/metrics"), ("GET", "/nowhere"), ("POST", "/api/reconcile")):
+        for method, path in (
+            ("GET", "/api/status"),
+            ("GET", "/metrics"),
+            ("GET", "/nowhere"),
+            ("POST", "/api/reconcile"),
+        ):
             bad = await ask(served.tcp, path, method, Authorization="Bearer nonsense")
-            assert (bad.status, bad.code, bad.headers["www-authenticate"]) == (401, "unauthorized", 'Bearer realm="zmnext"')
+            assert (bad.status, bad.code, bad.headers["www-authenticate"]) == (
+                401,
+                "unauthorized",
+                'Bearer realm="zmnext"',
+            )
         answer = await ask(served.tcp, "/api/status", **good)
         assert answer.status == 200
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -110,7 +120,9 @@ async def test_huge_bodies(tmp_path):
 
         chunked = await ask(served.path, "/api/reconcile", "POST", chunks())
         assert chunked.code == "too_large"
-        announced = await deferToThread(_raw, served.path, b"POST /api/reconcile HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n")
+        announced = await deferToThread(
+            _raw, served.path, b"POST /api/reconcile HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
+        )
         assert announced.startswith(b"HTTP/1.1 413 ")
         endless = await deferToThread(_endless, served.path)
         assert endless < 64 * http.MOST_DISCARDED
@@ -148,7 +160,9 @@ def _endless(path):
     return sent
 
 
-@pytest.mark.parametrize("opening", [b"", b"GET", b"GET /api/status HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n"])
+@pytest.mark.parametrize(
+    "opening", [b"", b"GET", b"GET /api/status HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n"]
+)
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_drips_is_cut(tmp_path, monkeypatch, opening):
     monkeypatch.setattr(http, "RECEIVE_SECONDS", 0.3)
@@ -239,7 +253,10 @@ async def test_a_stream_tells_what_happens_and_what_was_missed(tmp_path):
         client.close()
     await until(lambda: len(served.service._streams) == 0 and len(served.service._feed) == 0)
     for last, expected in ((f"{mark[:-1]}1", b'"from":"LIVE"'), ("other-1", b"event: resync")):
-        again, heard = _open_stream(served.path, STREAM[:-2] + b"Last-Event-ID: %s\r\n\r\n" % last.encode()), bytearray()
+        again, heard = (
+            _open_stream(served.path, STREAM[:-2] + b"Last-Event-ID: %s\r\n\r\n" % last.encode()),
+            bytearray(),
+        )
         try:
             await until(lambda a=again, h=heard, e=expected: e in _read(a, h))
         finally:

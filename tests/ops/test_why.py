@@ -26,7 +26,7 @@ def told(state: State, reason: str, **fields) -> str:
             "exit 4: could not load a plugin",
             {"last_exit": Exit(code=4), "next_start_us": 160 * SECOND},
         ),
-        ("is BACKOFF: signal 11 (SIGSEGV); it was killed or has crashed", State.BACKOFF, "signal 11 (SIGSEGV)", {"last_exit": Exit(signal=11)}),
+        ("is BACKOFF: signal 11; it was killed or has crashed", State.BACKOFF, "signal 11", {"last_exit": Exit(signal=11)}),
         (
             "is BACKOFF: the storage /x is not there: is its disk mounted?; mount it; it is tried again by itself",
             State.BACKOFF,
@@ -54,7 +54,9 @@ def test_there_is_a_word_for_every_state(state):
 
 
 def test_monitors_that_are_elsewhere():
-    assert "Monitors.UseZmNext" in absent("not opted in: neither Monitors.UseZmNext nor [zmnext] monitors names it").remedy
+    assert (
+        "Monitors.UseZmNext" in absent("not opted in: neither Monitors.UseZmNext nor [zmnext] monitors names it").remedy
+    )
     assert "record" in absent("Function is None").remedy
     assert absent("it is deleted").remedy == ""
 

@@ -281,6 +281,25 @@ def test_a_graph_that_asks_for_stream_1_gets_it() -> None:
     assert "/sub" in document.text
 
 
+@pytest.mark.parametrize(
+    ("name", "monitor", "size"),
+    [
+        ("file_mocord", {"width": 640, "height": 360, "orientation": "ROTATE_90"}, (640, 360)),
+        ("file_mocord", {"width": 0, "height": 0}, None),
+        ("second_stream_event", {}, None),
+        ("privacy", {"width": 640, "height": 360}, (640, 360)),
+        ("graph", {"graph_json": '{"plugins": [{"kind": "decode_detect"}]}', "width": 640, "height": 360}, (640, 360)),
+        ("graph", {"graph_json": '{"plugins": [{"kind": "decode_ffmpeg", "cfg": {"scale": "320x180"}}]}'}, (320, 180)),
+        ("graph", {"graph_json": '{"plugins": [{"kind": "decode_ffmpeg", "cfg": {"scale": "half"}}]}'}, None),
+    ],
+)
+def test_the_size_of_the_picture_that_detectors_see(name: str, monitor: dict[str, Any], size: Any) -> None:
+    base, config, _ = TABLE[name]
+    document = compose(attrs.evolve(base, **monitor), config)
+    assert isinstance(document, Document)
+    assert document.detect_size == size
+
+
 def test_an_event_recorder_that_nothing_triggers_is_warned_of() -> None:
     monitor = TABLE["graph"][0]
     nothing = compose(monitor, PLAIN)

@@ -46,6 +46,7 @@ class TestSite:
         self.catalog = Catalog(self.database, Site())
         self.monitors: dict[int, Monitor] = {}
         self._raw: Any = None
+        self._others: list[Any] = []
 
     def new_database(self, url: str | None = None, **options: Any) -> Database:
         """A database service of its own, started."""
@@ -87,12 +88,18 @@ class TestSite:
 
     async def end(self) -> None:
         """Stop the service."""
-        if self._raw is not None:
+        for connection in (self._raw, *self._others):
             with contextlib.suppress(Exception):
-                self._raw.close()
+                connection.close()
         await self.database.stopService()
 
     # Past the service
+
+    def another(self) -> Any:
+        """One more connection as root, whose locks end with the test."""
+        connection = self.server.connect(self.flavour)
+        self._others.append(connection)
+        return connection
 
     def run(self, statement: str, *args: Any) -> None:
         self.query(statement, *args)
@@ -124,12 +131,12 @@ class TestSite:
     def frames(self, event_id: int) -> list[dict[str, Any]]:
         return self.rows("Frames", f"EventId = {event_id}")
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10.0, every: float = 0.01) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
         """Wait for something that comes about after a commit."""
-        for _ in range(round(seconds / every)):
+        for _ in range(round(seconds / 0.01)):
             if condition():
                 return
-            await deferLater(self.reactor, every)
+            await deferLater(self.reactor, 0.01)
         raise AssertionError(f"did not come about within {seconds} s")
 
     # Short cuts

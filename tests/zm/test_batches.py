@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.zm.site import SECOND, SYDNEY, at
-from zmtwist.changes import AddFrame, Change, CloseEvent, OpenEvent, Tally, UpdateEvent
+from zmtwist.changes import AddData, AddFrame, AddTag, Change, CloseEvent, OpenEvent, Tally, UpdateEvent
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.zm import embedded
 from zmtwist.zm.dialect import SQLITE, Sql
@@ -39,7 +39,11 @@ def event(draw: Any, handle: str, monitor_id: int) -> list[Change]:
     ]
     frame_id = 1
     score = st.integers(0, 100)
-    for kind in draw(st.lists(st.sampled_from(["frame", "frame", "frame", "update", "note"]), max_size=12)):
+    if draw(st.booleans()):
+        changes.append(AddFrame(handle, 1, 0, draw(st.integers(1, 100))))
+    for kind in draw(
+        st.lists(st.sampled_from(["frame", "frame", "frame", "update", "note", "tag", "data"]), max_size=12)
+    ):
         if kind == "frame":
             frame_id += draw(st.integers(1, 30))
             changes.append(
@@ -50,6 +54,11 @@ def event(draw: Any, handle: str, monitor_id: int) -> list[Change]:
             changes.append(
                 UpdateEvent(handle=handle, length_us=frame_id * 90_000, frames=draw(st.integers(1, 200)), tally=tally)
             )
+        elif kind == "tag":
+            changes.append(AddTag(handle, draw(st.sampled_from(["person", "Person", "car"]))))
+        elif kind == "data":
+            number = len(changes)
+            changes.append(AddData(handle, frame_id, changes[0].start_us + number * SECOND, f'{{"at":{number}}}'))
         else:
             changes.append(
                 UpdateEvent(handle=handle, note=draw(st.sampled_from(["a person", "a car"])), cause="Detection")
@@ -107,6 +116,13 @@ def content(connection: sqlite3.Connection, places: dict[str, Any]) -> dict[str,
             connection.execute(f"SELECT {columns} FROM Events WHERE Id = ?", (place.event_id,)).fetchall(),
             connection.execute(
                 "SELECT FrameId, Type, TimeStamp, Delta, Score FROM Frames WHERE EventId = ? ORDER BY Id",
+                (place.event_id,),
+            ).fetchall(),
+            connection.execute(
+                "SELECT FrameId, Timestamp, Data FROM Event_Data WHERE EventId = ? ORDER BY Id", (place.event_id,)
+            ).fetchall(),
+            connection.execute(
+                "SELECT t.Name FROM Events_Tags e JOIN Tags t ON t.Id = e.TagId WHERE e.EventId = ? ORDER BY t.Name",
                 (place.event_id,),
             ).fetchall(),
         )

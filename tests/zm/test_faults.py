@@ -218,7 +218,7 @@ async def test_our_connection_killed_at_every_statement(mysite, monkeypatch):
         *alarms("b", [7]),
         closing("b", settle=True, frames=50),
     ]
-    killer = mysite.server.connect()
+    killer = mysite.another()
     left = [0]
 
     def killing(run: Any) -> Any:
@@ -242,7 +242,6 @@ async def test_our_connection_killed_at_every_statement(mysite, monkeypatch):
             break
         except Retryable as error:
             assert left[0] <= 0, error
-    killer.close()
     assert at_statement > 8
     assert len(mysite.rows("Events")) == 3
     assert [f["FrameId"] for f in mysite.frames(places["a"].event_id)] == [1, 5, 6, 100]
@@ -253,7 +252,7 @@ async def test_our_connection_killed_at_every_statement(mysite, monkeypatch):
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_is_killed_in_the_middle_of_a_batch(mysite):
     places = await mysite.write(opening(token=None))
-    blocker = mysite.server.connect(mysite.flavour)
+    blocker = mysite.another()
     blocker.cursor().execute("BEGIN")
     blocker.cursor().execute(f"UPDATE Events SET Notes = 'x' WHERE Id = {places['a'].event_id}")
     trying = mysite.store.commit([*alarms("a", [5]), closing()], places, {})

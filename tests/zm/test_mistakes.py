@@ -365,20 +365,19 @@ async def test_mistake_30_a_deadlock_is_tried_again_whole(mysite):
     """Another writer takes our two events in the other order, having more to lose."""
     places = await mysite.write(opening(token=None), opening(handle="b", token=None))
     first, second = sorted((places["a"], places["b"]), key=lambda place: place.event_id)
-    other = mysite.server.connect(mysite.flavour)
+    other = mysite.another()
     cursor = other.cursor()
     cursor.execute("BEGIN")
     for number in range(900, 950):
         cursor.execute(f"INSERT INTO Monitors (Id, Name) VALUES ({number}, 'x')")
     cursor.execute(f"UPDATE Events SET Notes = 'theirs' WHERE Id = {second.event_id}")
     trying = mysite.store.commit([*alarms("a", [5]), closing("a"), *alarms("b", [5]), closing("b")], places, {})
-    await mysite.until(lambda: waits(mysite), every=0.15)
+    await mysite.until(lambda: waits(mysite))
     cursor.execute(f"UPDATE Events SET Notes = 'theirs' WHERE Id = {first.event_id}")
     with pytest.raises(Retryable) as failed:
         await trying
     assert failed.value.code == 1213
     other.commit()
-    other.close()
     assert [f["FrameId"] for f in mysite.frames(first.event_id)] == [1]
     await mysite.write(*alarms("a", [5]), closing("a"), *alarms("b", [5]), closing("b"), places=places)
     for place in (first, second):
@@ -388,8 +387,9 @@ async def test_mistake_30_a_deadlock_is_tried_again_whole(mysite):
 
 
 def waits(site: Any) -> bool:
-    """Whether a transaction waits for a lock. (Asked more often than each 0.1 s, the server repeats its answer for ever.)"""
-    return bool(site.query("SELECT 1 FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'"))
+    """Whether the store has been at locking its events for so long that it must be waiting for someone."""
+    locking = "INFO LIKE 'SELECT e.Id%%FOR UPDATE' AND DB = DATABASE() AND TIME_MS > 100"
+    return bool(site.query(f"SELECT 1 FROM information_schema.PROCESSLIST WHERE {locking}"))
 
 
 @pytest_twisted.ensureDeferred

@@ -106,7 +106,7 @@ async def test_one_that_breaks_makes_the_others_be_looked_at(mysite):
 
 @pytest_twisted.ensureDeferred
 async def test_a_lock_that_is_not_given_is_retryable(mysite):
-    other = mysite.server.connect(mysite.flavour)
+    other = mysite.another()
     other.begin()
     other.cursor().execute("UPDATE Monitors SET Name = 'theirs'")
 

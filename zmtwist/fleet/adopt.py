@@ -37,6 +37,16 @@ class Stranger:
     reason: str
 
 
+@attrs.frozen
+class CannotLeave(Exception):
+    """The workers can't be left running; the text says why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 def find_survivor(run: str, socket: str, monitor_id: int, processes: Processes) -> Survivor | Stranger:
     """Who holds the lock of this monitor's worker, which is known to be held.
 

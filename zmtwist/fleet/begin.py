@@ -36,7 +36,11 @@ def begin(around: Surroundings, monitor_id: int, document: Document, reports: Re
     except OSError as error:
         raise CannotSpawn(f"[paths] run: cannot take the lock {path}: {error.strerror}") from error
     with lock:
-        return _spawn(around, monitor_id, document, reports, observer, lock)
+        try:
+            return _spawn(around, monitor_id, document, reports, observer, lock)
+        except BaseException:
+            clear(settings, monitor_id, around.processes)
+            raise
 
 
 def adopt(around: Surroundings, survivor: Survivor, reports: Reports, observer: ILinkObserver) -> Run:

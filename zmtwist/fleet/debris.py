@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from zmtwist.fleet.adopt import Stranger, Survivor, find_survivor
-from zmtwist.fleet.launch import FleetSettings, remove_dead_socket, socket_path
+from zmtwist.fleet.launch import FleetSettings, remove_dead_socket, remove_document, socket_path
 from zmtwist.fleet.lock import Held, LockFile
 from zmtwist.fleet.process import CannotSpawn
 from zmtwist.fleet.procfs import Processes
@@ -30,23 +30,24 @@ _OURS = re.compile(r"worker_([0-9]+)\.(?:lock|json|json\.new)")
 log = Logger()
 
 
-def sweep(settings: FleetSettings, processes: Processes) -> tuple[Survivor | Stranger, ...]:
-    """Remove what is left of every dead worker of ours; gives who holds the locks of the others, by monitor id."""
-    alive: list[Survivor | Stranger] = []
+def sweep(settings: FleetSettings, processes: Processes) -> tuple[Survivor, ...]:
+    """Remove what is left of every dead worker of ours; gives those that live, by monitor id."""
+    alive: list[Survivor] = []
     for monitor_id in _known(settings.run):
         try:
             lock = LockFile.take(lock_path(settings.run, monitor_id))
         except Held:
-            alive.append(find_survivor(settings.run, socket_path(settings, monitor_id), monitor_id, processes))
+            found = find_survivor(settings.run, socket_path(settings, monitor_id), monitor_id, processes)
+            if isinstance(found, Stranger):
+                log.error("monitor {monitor_id}: {reason}", monitor_id=monitor_id, reason=found.reason)
+            else:
+                alive.append(found)
             continue
         except OSError as error:
             _not_done("its lock can't be taken", monitor_id, str(error))
             continue
         clear(settings, monitor_id, processes)
-        try:
-            remove_dead_socket(socket_path(settings, monitor_id))
-        except CannotSpawn as error:
-            _not_done("its socket stays", monitor_id, error.reason)
+        clear_socket(settings, monitor_id)
         lock.remove()
     return tuple(alive)
 
@@ -56,22 +57,22 @@ def end_survivors(
 ) -> None:
     """Tell every worker of an earlier run to end, for a stop that comes before any was adopted. Does not wait for them."""
     for one in sweep(settings, processes):
-        if isinstance(one, Survivor):
-            log.info(
-                "monitor {monitor_id}: ending process {pid}, its worker of an earlier run",
-                monitor_id=one.monitor_id,
-                pid=one.pid,
-            )
-            with suppress(OSError):
-                kill_group(one.pid, signal.SIGTERM)
+        log.info(
+            "monitor {monitor_id}: ending process {pid}, its worker of an earlier run",
+            monitor_id=one.monitor_id,
+            pid=one.pid,
+        )
+        with suppress(OSError):
+            kill_group(one.pid, signal.SIGTERM)
 
 
 def clear(settings: FleetSettings, monitor_id: int, processes: Processes) -> None:
-    """Remove record and shared memory of a worker that is known to be dead. What can't be removed is logged."""
+    """Remove record, document and shared memory of a worker that is known to be dead. What can't be removed is logged."""
     try:
         remove_record(settings.run, monitor_id)
+        remove_document(settings, monitor_id)
     except OSError as error:
-        _not_done("its record stays", monitor_id, str(error))
+        _not_done("its record or document stays", monitor_id, str(error))
     ring = Path(settings.rings, RING.format(monitor_id))
     if not os.path.lexists(ring) or _in_use(monitor_id, processes):
         return
@@ -81,6 +82,14 @@ def clear(settings: FleetSettings, monitor_id: int, processes: Processes) -> Non
         _not_done("its shared memory stays", monitor_id, str(error))
     else:
         log.info("monitor {monitor_id}: removed the shared memory that a dead worker left", monitor_id=monitor_id)
+
+
+def clear_socket(settings: FleetSettings, monitor_id: int) -> None:
+    """Remove the socket of a worker that is known to be dead: a killed one leaves it, another took it along."""
+    try:
+        remove_dead_socket(socket_path(settings, monitor_id))
+    except CannotSpawn as error:
+        _not_done("its socket stays", monitor_id, error.reason)
 
 
 def _in_use(monitor_id: int, processes: Processes) -> bool:

@@ -10,24 +10,24 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.fleet.adopt import Stranger, Survivor
+from zmtwist.fleet.adopt import CannotLeave, Survivor
 from zmtwist.fleet.debris import sweep
-from zmtwist.fleet.holds import Holds
-from zmtwist.fleet.hygiene import shm_warning
+from zmtwist.fleet.holds import Holds, threads_of
+from zmtwist.fleet.hygiene import SharedMemory
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.legacy import LeaveAlone, Legacy
+from zmtwist.fleet.loops import Loops
 from zmtwist.fleet.pace import Pace
-from zmtwist.fleet.policy import Guard, Host, guard, unwanted_reason, watch_interval
+from zmtwist.fleet.policy import unwanted_reason
 from zmtwist.fleet.procfs import Linux, Processes
 from zmtwist.fleet.run import MakeLink, Surroundings
-from zmtwist.fleet.status import State, Transition, WorkerStatus
+from zmtwist.fleet.status import Transition, WorkerStatus
+from zmtwist.fleet.watching import Watchdog
 from zmtwist.fleet.worker import IDLE, Worker
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
@@ -52,20 +52,6 @@ class NotInFleet(Exception):
 
 WEIGH_SECONDS = 10.0
 """Between two looks at the memory of all workers, where that is bounded."""
-
-
-@attrs.frozen
-class CannotLeave(Exception):
-    """The workers can't be left running; the text says why."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-def _threads_of(reactor: Any) -> Callable[[Callable[[], None]], Deferred[None]]:
-    return lambda what: deferToThreadPool(reactor, reactor.getThreadPool(), what)
 
 
 def _wall() -> int:
@@ -122,16 +108,18 @@ class Fleet(Service):
         self._workers: dict[int, Worker] = {}
         self._wanted: frozenset[int] = frozenset()
         self._unwanted: dict[int, str] = {}
-        self._held = Holds(settings.state, in_thread or _threads_of(reactor))
+        self._held = Holds(settings.state, in_thread or threads_of(reactor))
         self._survivors: tuple[Survivor, ...] = ()
-        self._shm_told = False
+        self._shared_memory = SharedMemory(settings.rings)
         self._warned: dict[int, str] = {}
-        self._guard = Guard()
-        self._looked_at = 0.0
         self._one_at_a_time = DeferredLock()
-        self._reconciling = self._loop(self.reconcile)
-        self._watching = self._loop(self._watch)
-        self._weighing = self._loop(self._weigh)
+        self._loops = Loops(self._clock)
+        self._watchdog = Watchdog(
+            self._clock,
+            settings.zmnext.worker.watchdog_seconds,
+            self._workers_here,
+            lambda: self.catalog_error is not None,
+        )
         self.catalog_error: str | None = None
 
     # Service.
@@ -139,16 +127,15 @@ class Fleet(Service):
     def startService(self) -> None:
         """Reconcile now and then, watch the workers."""
         super().startService()  # type: ignore[no-untyped-call]
-        worker = self._settings.zmnext.worker
         self._held.load()
         self._legacy.start(self._handed_over, self.reconcile)
-        self._look_for_survivors()
-        if worker.max_rss_mb:
-            self._run(self._weighing, WEIGH_SECONDS, now=False)
-        interval = watch_interval(worker.watchdog_seconds)
-        self._looked_at = self._clock.seconds()
-        self._run(self._watching, interval, now=False)
-        self._run(self._reconciling, self._settings.zmnext.reconcile_seconds, now=True)
+        # They are taken on when it is known which are wanted.
+        self._survivors = sweep(self._settings, self._around.processes)
+        if self._settings.zmnext.worker.max_rss_mb:
+            self._loops.every(WEIGH_SECONDS, self._weigh)
+        self._watchdog.begin()
+        self._loops.every(self._watchdog.interval, self._watchdog.look)
+        self._loops.every(self._settings.zmnext.reconcile_seconds, self.reconcile, now=True)
 
     def stopService(self) -> Deferred[None]:
         """Stop all workers at once; fires when each was reaped."""
@@ -175,9 +162,7 @@ class Fleet(Service):
     def _end_loops(self) -> None:
         super().stopService()  # type: ignore[no-untyped-call]
         self._legacy.stop()
-        for loop in (self._reconciling, self._watching, self._weighing):
-            if loop.running:
-                loop.stop()
+        self._loops.stop()
 
     # What the operator asks for. Each raises NotInFleet for a monitor that is not here.
 
@@ -214,7 +199,7 @@ class Fleet(Service):
 
     def stop(self, monitor_id: int) -> None:
         """Stop it. It stays stopped until an operator starts or releases it, or this service is started anew."""
-        self._hold(monitor_id, "an operator stopped it")
+        self._hold(monitor_id, "an operator stopped it", kept=False)
 
     def restart(self, monitor_id: int) -> None:
         """Stop it and start it again, now. One that is held stays so."""
@@ -230,8 +215,8 @@ class Fleet(Service):
         return self.reconcile().addCallback(check)
 
     def hold(self, monitor_id: int) -> None:
-        """Stop it until `release`, whatever the database says."""
-        self._hold(monitor_id, "an operator holds it")
+        """Stop it until `release`, whatever the database says and however often this service is started anew."""
+        self._hold(monitor_id, "an operator holds it", kept=True)
 
     def release(self, monitor_id: int) -> None:
         """End a hold: it runs again if the database still asks for it."""
@@ -283,7 +268,7 @@ class Fleet(Service):
         for monitor_id in sorted(self._workers.keys() - self._wanted):
             self._workers[monitor_id].stop(self._unwanted.get(monitor_id, "no monitor of this server any more"))
             self._forget_if_done(monitor_id)
-        self._look_at_memory()
+        self._shared_memory.look(len(self._wanted))
         for monitor in monitors:
             if monitor.id in self._wanted:
                 self._ask_for(monitor)
@@ -350,14 +335,6 @@ class Fleet(Service):
 
     # What an earlier run left.
 
-    def _look_for_survivors(self) -> None:
-        """Sweep what dead workers left behind, and note those that live. They are taken on when it is known which are wanted."""
-        found = sweep(self._settings, self._around.processes)
-        self._survivors = tuple(one for one in found if isinstance(one, Survivor))
-        for one in found:
-            if isinstance(one, Stranger):
-                self.log.error("monitor {monitor_id}: {reason}", monitor_id=one.monitor_id, reason=one.reason)
-
     def _adopt(self) -> frozenset[int]:
         """Take on every worker that outlived our last run, before it is looked at which are wanted; their monitors."""
         survivors, self._survivors = self._survivors, ()
@@ -372,45 +349,12 @@ class Fleet(Service):
                 worker.restart_soon("survive_restart is false: it must be one that ends with this service")
         return frozenset(survivor.monitor_id for survivor in survivors)
 
-    def _look_at_memory(self) -> None:
-        """Say it, once, where the host has too little shared memory for so many workers."""
-        warning = shm_warning(len(self._wanted), self._settings.rings)
-        if warning is not None and not self._shm_told:
-            self._shm_told = True
-            self.log.warn("{warning}", warning=warning)
-
     def _weigh(self) -> None:
-        for worker in tuple(self._workers.values()):
+        for worker in self._workers_here():
             worker.weigh()
 
-    # Watching.
-
-    def _watch(self) -> None:
-        """Mark the stalled and replace them, unless the host is to blame."""
-        now, window = self._clock.seconds(), self._settings.zmnext.worker.watchdog_seconds
-        interval = watch_interval(window)
-        late, self._looked_at = now - self._looked_at - interval, now
-        late = late if late > interval else 0.0
-        workers = tuple(self._workers.values())
-        if not late:
-            for worker in workers:
-                worker.look()
-        stalled = [worker for worker in workers if worker.state is State.STALLED]
-        meant_to_run = sum(worker.state not in IDLE for worker in workers)
-        before = self._guard
-        host = Host(meant_to_run, len(stalled), late, self.catalog_error is not None)
-        self._guard, wait = guard(before, host, now, window)
-        if wait is None:
-            for worker in stalled:
-                worker.replace()
-        elif self._guard.until != before.until:
-            self.log.warn(
-                "no worker is replaced for {seconds} s, the host looks ill: {reason}",
-                seconds=window,
-                reason=wait,
-                workers=meant_to_run,
-                stalled=len(stalled),
-            )
+    def _workers_here(self) -> tuple[Worker, ...]:
+        return tuple(self._workers.values())
 
     # Small parts.
 
@@ -425,22 +369,6 @@ class Fleet(Service):
             return NotInFleet(monitor_id, "the service is not running")
         return NotInFleet(monitor_id, self._unwanted.get(monitor_id, "there is no such monitor on this server"))
 
-    def _hold(self, monitor_id: int, reason: str) -> None:
+    def _hold(self, monitor_id: int, reason: str, *, kept: bool) -> None:
         self._worker(monitor_id).hold(reason)
-        self._held.add(monitor_id)
-
-    def _loop(self, what: Callable[[], object]) -> LoopingCall:
-        """A loop which an error does not end: one bad round must not be the last."""
-
-        def round_() -> Deferred[object]:
-            return maybeDeferred(what).addErrback(
-                lambda failure: self.log.failure("a round of the fleet has failed", failure)
-            )
-
-        loop = LoopingCall(round_)
-        loop.clock = self._clock
-        return loop
-
-    def _run(self, loop: LoopingCall, interval: float, *, now: bool) -> None:
-        ended = loop.start(interval, now=now)
-        ended.addErrback(lambda failure: self.log.failure("a loop of the fleet has ended by an error", failure))
+        self._held.add(monitor_id, kept=kept)

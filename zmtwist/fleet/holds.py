@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 FILE = "held.json"
@@ -18,7 +20,10 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class Holds:
-    """A set of monitor ids that outlives us. `in_thread` runs a function where it may block, and gives its result."""
+    """The monitors that an operator holds; those that were held with `kept` outlive us.
+
+    `in_thread` runs a function where it may block, and gives its result.
+    """
 
     log = Logger()
 
@@ -27,11 +32,13 @@ class Holds:
         self._in_thread = in_thread
         self._one_at_a_time = DeferredLock()
         self._ids: set[int] = set()
+        self._kept: set[int] = set()
 
     def load(self) -> None:
         """Know again what was kept. A file that makes no sense is put aside, and said."""
         try:
-            self._ids = set(msgspec.json.decode(self._path.read_bytes(), type=_Held).held)
+            self._kept = set(msgspec.json.decode(self._path.read_bytes(), type=_Held).held)
+            self._ids |= self._kept
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -45,16 +52,18 @@ class Holds:
     def __contains__(self, monitor_id: int) -> bool:
         return monitor_id in self._ids
 
-    def add(self, monitor_id: int) -> None:
-        """Hold it from now on."""
-        if monitor_id not in self._ids:
-            self._ids.add(monitor_id)
+    def add(self, monitor_id: int, *, kept: bool) -> None:
+        """Hold it from now on: until `discard`, or, if it is not `kept`, our own end."""
+        self._ids.add(monitor_id)
+        if kept and monitor_id not in self._kept:
+            self._kept.add(monitor_id)
             self._save()
 
     def discard(self, monitor_id: int) -> None:
         """Hold it no longer."""
-        if monitor_id in self._ids:
-            self._ids.discard(monitor_id)
+        self._ids.discard(monitor_id)
+        if monitor_id in self._kept:
+            self._kept.discard(monitor_id)
             self._save()
 
     def saved(self) -> Deferred[None]:
@@ -71,7 +80,7 @@ class Holds:
         )
 
     def _write(self) -> Deferred[None]:
-        data = msgspec.json.encode(_Held(tuple(sorted(self._ids))))
+        data = msgspec.json.encode(_Held(tuple(sorted(self._kept))))
         return self._in_thread(lambda: write_durably(self._path, data))
 
     def _put_aside(self) -> None:
@@ -79,6 +88,11 @@ class Holds:
             self._path.replace(self._path.with_suffix(".bad"))
         except OSError as error:
             self.log.error("{path} can't be put aside: {error}", path=str(self._path), error=str(error))
+
+
+def threads_of(reactor: Any) -> Callable[[Callable[[], None]], Deferred[None]]:
+    """Runs a function on one of the reactor's own threads: what is kept must not wait for a storage that hangs."""
+    return lambda what: deferToThreadPool(reactor, reactor.getThreadPool(), what)
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 
+from twisted.logger import Logger
+
 RING_BYTES = 256 * 1024 * 1024
 """The shared memory of one worker: that much address, used as frames come."""
 
@@ -33,6 +35,23 @@ def raise_file_limit() -> int:
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return max(soft, wanted)
+
+
+class SharedMemory:
+    """Says it, once, where the host has too little shared memory for its workers."""
+
+    log = Logger()
+
+    def __init__(self, rings: str) -> None:
+        self._rings = rings
+        self._said = False
+
+    def look(self, workers: int) -> None:
+        """So many are to run."""
+        warning = shm_warning(workers, self._rings)
+        if warning is not None and not self._said:
+            self._said = True
+            self.log.warn("{warning}", warning=warning)
 
 
 def shm_warning(workers: int, rings: str) -> str | None:

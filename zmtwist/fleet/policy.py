@@ -185,6 +185,16 @@ def watch_interval(watchdog_seconds: float) -> float:
     return min(5.0, max(0.1, watchdog_seconds / 6.0))
 
 
+def opted_in(monitor: Monitor, config: ZmNextConfig) -> bool:
+    """Whether this monitor is one of ours, be it meant to run at the moment or not: what it recorded is ours to look after."""
+    override = next((entry for entry in config.monitor if entry.id == monitor.id), None)
+    if monitor.deleted:
+        return False
+    if override is not None and override.enabled is not None:
+        return override.enabled
+    return config.monitors == "all" or monitor.id in config.monitors or bool(monitor.use_zm_next)
+
+
 def unwanted_reason(monitor: Monitor, config: ZmNextConfig) -> str | None:
     """Why this monitor is not to run on zm-next, or None where it is.
 

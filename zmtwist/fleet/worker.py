@@ -12,8 +12,8 @@ from zope.interface import implementer
 
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt, begin
-from zmtwist.fleet.debris import clear
-from zmtwist.fleet.launch import Fingerprint, fingerprint, remove_dead_socket, remove_document, socket_path
+from zmtwist.fleet.debris import clear, clear_socket
+from zmtwist.fleet.launch import Fingerprint, fingerprint
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.machine import Core, Life, new_life
 from zmtwist.fleet.policy import HOUR, Exit, Phase, Verdict, judge, stall_reason
@@ -239,11 +239,9 @@ class Worker:
         try:
             self._run = run = self._new_run()
         except CannotSpawn as error:
-            self._clear_up()
             self._give_up(Verdict(error.fatal, error.reason))
         except Exception:
             self.log.failure("monitor {monitor_id}: starting its worker failed", monitor_id=self.monitor_id)
-            self._clear_up()
             self._give_up(Verdict(False, "an internal error at the start; see the log"))
         else:
             self._note_start(run)
@@ -340,8 +338,7 @@ class Worker:
         self._lines = self._all_lines()
         self._run = None
         try:
-            self._clear_up()
-            self._remove_socket()
+            clear_socket(self._around.settings, self.monitor_id)
             clear(self._around.settings, self.monitor_id, self._around.processes)
             self._around.sink.gone(self.monitor_id)
         finally:
@@ -349,23 +346,6 @@ class Worker:
 
     def _give_up(self, verdict: Verdict) -> None:
         (self._life.doomed if verdict.fatal else self._life.failed)(verdict.reason)
-
-    def _clear_up(self) -> None:
-        try:
-            remove_document(self._around.settings, self.monitor_id)
-        except (OSError, CannotSpawn) as error:
-            self.log.warn(
-                "monitor {monitor_id}: cannot remove its document: {error}",
-                monitor_id=self.monitor_id,
-                error=str(error),
-            )
-
-    def _remove_socket(self) -> None:
-        """A killed worker leaves its socket; one that ended by itself took it along."""
-        try:
-            remove_dead_socket(socket_path(self._around.settings, self.monitor_id))
-        except CannotSpawn as error:
-            self.log.warn("monitor {monitor_id}: {error}", monitor_id=self.monitor_id, error=error.reason)
 
     def _all_lines(self) -> tuple[str, ...]:
         return (self._lines + (self._run.child.lines() if self._run else ()))[-KEPT_LINES:]

@@ -4,6 +4,7 @@ reads in `Events.Cause` (doc/reference/rows.md)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -90,16 +91,20 @@ def cause_of(trigger: str, labels: Iterable[str] = ()) -> str:
 
 def distinct(labels: Iterable[str | None]) -> tuple[str, ...]:
     """Labels on one line each, cut to what a tag may be long; no empty ones, each once."""
-    short = (" ".join(label.split())[:MAX_LABEL].rstrip() for label in labels if label)
-    return tuple(dict.fromkeys(label for label in short if label))
+    return tuple(dict.fromkeys([short for label in labels if label and (short := _label(label))]))
+
+
+@lru_cache(maxsize=1024)
+def _label(label: str) -> str:
+    return " ".join(label[: 4 * MAX_LABEL].split())[:MAX_LABEL].rstrip()
 
 
 def _motion(motion: Motion, at_us: int, area: int, _zoning: Zoning | None) -> Activity:
-    if motion.changed is not None:  # motion_gate counts cells of the picture scaled down
-        score = _share(motion.changed, area // MOTION_GATE_DOWNSCALE**2)
-    else:
-        score = _share(motion.amount, area)
-    return Activity(at_us, "motion", score, motion.pts_usec)
+    changed = motion.changed
+    if changed is None:
+        return Activity(at_us, "motion", _share(motion.amount, area), motion.pts_usec)
+    # motion_gate counts cells of the picture scaled down.
+    return Activity(at_us, "motion", _share(changed, area // MOTION_GATE_DOWNSCALE**2), motion.pts_usec)
 
 
 def _zone_motion(motion: ZoneMotion, at_us: int, area: int, _zoning: Zoning | None) -> Activity:
@@ -112,14 +117,20 @@ def _share(pixels: int, area: int) -> int:
 
 
 def _detection(detection: Detection, at_us: int, _area: int, zoning: Zoning | None) -> Activity | None:
-    found, zones = detection.found, ()
+    found = detection.found
+    zones: tuple[tuple[str, ...], ...] = ()
     if zoning is not None:
         found, zones = zoning.counting(found)
     if not found:
         return None
     trigger = "tracked_detection" if isinstance(detection, TrackedDetection) else "detection"
-    labels = distinct([o.label for o in found])
-    score = percent([o.confidence for o in found])
+    if len(found) == 1:  # the commonest by far
+        label = _label(found[0].label)
+        labels: tuple[str, ...] = (label,) if label else ()
+        score = percent((found[0].confidence,))
+    else:
+        labels = distinct([o.label for o in found])
+        score = percent([o.confidence for o in found])
     return Activity(at_us, trigger, score, detection.pts_us, labels, detection, found, zones)
 
 

@@ -105,7 +105,7 @@ def scored(clip: Clip, activity: Activity, camera_rate: float, options: Options)
         offset = max(0, activity.pts_us - base)
     tally = clip.tally
     best = activity.score > tally.max_score
-    due = options.frames.admits(clip.due_us, offset)
+    due = options.frames.admits(clip.due_us, offset, options.frames.slack_us)
     if not due and not best:
         clip = replace(
             clip,
@@ -158,7 +158,7 @@ def noted(clip: Clip, activity: Activity) -> tuple[Clip, list[str]]:
                 lines.append(tracks.pop(min(tracks, key=lambda key: tracks[key].last_us)).line)
             tracks[sighting.key] = Track(sighting.name, offset, activity.at_us, sighting.score, sighting.zones)
         clip = replace(clip, tracks=tracks)
-    if (said := remark(activity, offset)) is not None and said[0] not in clip.remarked:
+    elif (said := remark(activity, offset)) is not None and said[0] not in clip.remarked:
         lines.append(said[1])
         clip = replace(clip, remarked=(*clip.remarked, said[0])[-MAX_REMARKS:])
     return clip, lines

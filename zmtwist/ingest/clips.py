@@ -11,12 +11,15 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import Literal
 
 import attrs
 
 from zmtwist.zm.paths import EventPlace
 
 DIRECTORY_MODE = 0o755
+
+RootState = Literal["there", "empty", "missing"]
 
 
 class ClipMissing(Exception):
@@ -40,13 +43,14 @@ def settle_clip(place: EventPlace, told: str) -> SettledClip:
     """See that the clip of `place` is where ZoneMinder looks for it; `told` is where the worker says it is ("" if it said nothing).
 
     A file elsewhere under the storage's root is moved in, with its sidecar. Never overwrites a file, never touches one outside the
-    root. Raises `ClipMissing`, `ClipForeign` or `OSError`.
+    root. Raises `ClipMissing`, `ClipForeign` or `OSError`, the latter also where the storage does not look mounted.
     """
     wanted = Path(place.video_path)
     moved = False
     if not _has_content(wanted):
         source = Path(told) if told else wanted
         if source == wanted or not _has_content(source):
+            see_root(place.root)
             raise ClipMissing(f"no clip at {wanted}" + (f" nor at {source}" if source != wanted else ""))
         root = Path(place.root).resolve()
         if not source.resolve().is_relative_to(root):
@@ -64,6 +68,21 @@ def settle_clip(place: EventPlace, told: str) -> SettledClip:
                 Path(told).parent.rmdir()  # the worker's day directory, once its last clip has gone
     mark_directory(place)
     return SettledClip(str(wanted), directory_bytes(Path(place.directory)), moved)
+
+
+def root_state(root: str) -> RootState:
+    """Whether a storage's root is there and holds anything. Raises OSError where that can't be told."""
+    try:
+        with os.scandir(root) as entries:
+            return "there" if any(True for _ in entries) else "empty"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+
+
+def see_root(root: str) -> None:
+    """Raises OSError for a root that is missing or empty: a storage that is not mounted, rather than one that has lost its clips."""
+    if (state := root_state(root)) != "there":
+        raise OSError(errno.ENOENT, f"the storage's root is {state}: is it mounted?", root)
 
 
 def _has_content(path: Path) -> bool:

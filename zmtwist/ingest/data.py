@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
 from zmtwist.ingest.activity import Activity
-from zmtwist.ingest.remarks import MAX_NAME, MAX_WORDS, SECOND, short
+from zmtwist.ingest.options import SECOND, Pace
+from zmtwist.ingest.remarks import MAX_NAME, MAX_WORDS, short
 from zmtwist.wire.details import (
     Alert,
     Analytics,
@@ -28,6 +31,20 @@ MAX_LISTED = 32
 
 CHATTY = frozenset({"detection", "tracked_detection", "pose", "segmentation", "audio_event"})
 """Triggers of what is said many times a second: of the room for Event_Data, half is kept free for the rest."""
+
+
+class Room(msgspec.Struct, frozen=True, gc=False):
+    """What room a monitor has for rows of data: `left_out` are those since the last that was written, `folded` are all ever left out."""
+
+    due_us: int = 0
+    left_out: int = 0
+    folded: int = 0
+
+    def after(self, activity: Activity, pace: Pace) -> Room:
+        """The room after `activity`: it may be written if then nothing is left out."""
+        slack = pace.slack_us // 2 if activity.trigger in CHATTY else pace.slack_us
+        due = pace.admits(self.due_us, activity.at_us, slack)
+        return Room(due, 0, self.folded) if due else Room(self.due_us, self.left_out + 1, self.folded + 1)
 
 
 def data_of(activity: Activity, offset_us: int, folded: int) -> str:

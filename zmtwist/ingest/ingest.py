@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
-from datetime import tzinfo
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -18,33 +17,41 @@ from zope.interface import implementer
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.happenings import EventClosed, EventOpened
-from zmtwist.ingest.clip import SECOND
+from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
 from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_clip
 from zmtwist.ingest.disk import Disk
-from zmtwist.ingest.latency import Latencies
-from zmtwist.ingest.session import Options, Session
+from zmtwist.ingest.hands import Hands, InHand
+from zmtwist.ingest.health import Health
+from zmtwist.ingest.options import SECOND, Options
+from zmtwist.ingest.placing import zoning_of
+from zmtwist.ingest.restore import restored
+from zmtwist.ingest.session import Session
+from zmtwist.ingest.spool import Spool
+from zmtwist.ingest.synopses import Synopses
+from zmtwist.ingest.unheard import find_unheard
 from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.waiting import ended
-from zmtwist.wire.encode import MAX_EVENT_ID
+from zmtwist.wire.details import EVENT_REVIEW_ASSETS
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
+from zmtwist.zm.left import LeftRow
 from zmtwist.zm.paths import EventPlace, with_codec
 
 TICK_SECONDS = 1.0
 SETTLE_FIRST_DELAY = 0.5
 SETTLE_LAST_DELAY = 30.0
 FINISH_SECONDS = 20.0
-MOST_HEARD = 1000
-"""Openings whose assignment is timed at once: those that never get one must not add up."""
+MEASURED_AT_ONCE = 2
 
 
 @implementer(IEventSink)
 class Ingest(Service):
     """Keeps one session per monitor, hands its changes to the writer, and does what follows a commit.
 
-    `run` tells this run's handles from those of any other. `announce` gets `happenings` after the fact.
+    `run` tells this run's handles from those of any other. `announce` gets `happenings` after the fact. `options` are those of any
+    monitor, before `know` says what is its own.
     """
 
     name = "ingest"
@@ -56,34 +63,40 @@ class Ingest(Service):
         store: IEventStore,
         commander: ICommander,
         disk: Disk,
+        spool: Spool | None = None,
         *,
         run: str,
         wall: Callable[[], int],
         announce: Callable[[object], None],
         max_batch: int = 2000,
         queue_max: int = 100_000,
-        idle_finalize_seconds: float = 60.0,
-        zone: tzinfo | None = None,
+        options: Options | None = None,
     ) -> None:
         self._reactor = reactor
-        self._commander = commander
         self._disk = disk
         self._run = run
         self._wall = wall
         self._announce = announce
-        self._options = Options(idle_us=round(idle_finalize_seconds * SECOND), zone=zone)
+        self._options = options or Options()
         self._clip_ends = ClipEnds(reactor)
         self._monitors: dict[int, Monitor] = {}
         self._sessions: dict[int, Session] = {}
         self._settling: set[Deferred[None]] = set()
+        self._hands = Hands(run)
+        self._left: dict[int, LeftRow] = {}
+        self._made = 0
+        self._measuring = DeferredSemaphore(MEASURED_AT_ONCE)
+        self.after_gone: Callable[[int], None] = lambda _monitor_id: None
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
         self.kinds: Counter[str] = Counter()
         self.rates: dict[int, tuple[float, float]] = {}
-        self.assign_seconds = Latencies()
-        self._heard: OrderedDict[str, float] = OrderedDict()
+        self._assigner = Assigner(reactor, commander)
+        self.assign_seconds = self._assigner.seconds
+        self._unread_zones: dict[int, tuple[str, ...]] = {}
+        self.synopses = Synopses(disk, self._submit, self._watched)
         self.writer = Writer(
-            reactor, store, self._known_monitors, self._effect, max_batch=max_batch, queue_max=queue_max
+            reactor, store, self._known_monitors, self._effect, max_batch=max_batch, queue_max=queue_max, spool=spool
         )
 
     # Life
@@ -107,7 +120,7 @@ class Ingest(Service):
             await done
         except TookTooLong:
             self.log.error(
-                "ingest: stopped with {queued} changes not written and {clips} clips not seen to: {error}",
+                "ingest: stopped with {queued} changes not written and {clips} clips not seen to (the spool keeps them): {error}",
                 queued=self.writer.queued,
                 clips=len(self._settling),
                 error=self.writer.figures.last_error,
@@ -122,9 +135,25 @@ class Ingest(Service):
             for settling in list(self._settling):
                 await ended(settling)
 
-    def know(self, monitor: Monitor, *, recorder: bool, pre_roll_seconds: float, bulk_interval: int) -> None:
-        """What the monitor's worker has been, or will be, told to do. Call before it is started."""
+    def know(
+        self,
+        monitor: Monitor,
+        *,
+        recorder: bool,
+        pre_roll_seconds: float,
+        bulk_interval: int,
+        detect_size: tuple[int, int] | None = None,
+    ) -> None:
+        """What the monitor's worker has been, or will be, told to do. Call before it is started.
+
+        `detect_size` is that of the picture in which it detects, None unknown: then objects count whatever the zones say.
+        """
         self._monitors[monitor.id] = monitor
+        zoning, unread = zoning_of(monitor, detect_size)
+        if unread != self._unread_zones.get(monitor.id, ()):
+            self._unread_zones[monitor.id] = unread
+            for problem in unread:
+                self.log.warn("monitor {monitor_id}: {problem}", monitor_id=monitor.id, problem=problem)
         width, height = monitor.display_size
         options = replace(
             self._options,
@@ -132,6 +161,7 @@ class Ingest(Service):
             pre_roll_us=round(pre_roll_seconds * SECOND),
             motion_area=max(0, width) * max(0, height),
             bulk_interval=bulk_interval,
+            zoning=zoning,
         )
         self._sessions[monitor.id] = replace(self._session(monitor.id), options=options)
 
@@ -147,6 +177,9 @@ class Ingest(Service):
     def event(self, monitor_id: int, event: Event, at_us: int) -> None:
         """One event of a worker."""
         self.kinds[kind_of(event.detail)] += 1
+        if event.code == EVENT_REVIEW_ASSETS:
+            self.synopses.heard(self._session(monitor_id), event.detail, at_us)
+            return
         self._step(monitor_id, self._session(monitor_id).handle(event, at_us))
 
     def rate(self, monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None:
@@ -165,6 +198,10 @@ class Ingest(Service):
     def adopted(self, monitor_id: int) -> None:
         """The worker was heard by an earlier run of this service until now."""
         self._clip_ends.adopted(monitor_id)
+        row = self._left.pop(monitor_id, None)
+        if row is not None:
+            handle = self.take_up(row.place)
+            self._sessions[monitor_id] = restored(self._session(monitor_id), row, handle)
 
     def clip_end(self, monitor_id: int) -> Deferred[None]:
         """See `IEventSink`."""
@@ -175,6 +212,55 @@ class Ingest(Service):
         """The worker's process has ended."""
         self._step(monitor_id, self._session(monitor_id).gone(self._wall()))
         self._clip_ends.ended(monitor_id)
+        self.after_gone(monitor_id)
+
+    # What an earlier run left
+
+    async def resume(self, monitors: Sequence[Monitor]) -> None:
+        """Begin to write what an earlier run left in the spool, of whichever of these monitors."""
+        for monitor in monitors:
+            self._monitors.setdefault(monitor.id, monitor)
+        await self.writer.resume()
+
+    def in_hand(self) -> InHand:
+        """The events and clips that are being dealt with here and now."""
+        return self._hands.now(self.writer.open_places)
+
+    def leave_open(self, row: LeftRow) -> None:
+        """A worker that is about to be adopted still records this event's clip."""
+        self._left[row.monitor_id] = row
+
+    def take_up(self, place: EventPlace) -> str:
+        """Go on with an event whose row an earlier run wrote; its handle from now on."""
+        known = (handle for handle, one in self.writer.open_places.items() if one.event_id == place.event_id)
+        handle = next(known, f"{place.monitor_id}.{self._run}.e{place.event_id}")
+        self.writer.adopt(handle, place)
+        self._hands.take_up(handle)
+        return handle
+
+    def new_handle(self, monitor_id: int) -> str:
+        """A handle for an event that is made of a clip which nobody has spoken of."""
+        self._made += 1
+        return f"{monitor_id}.{self._run}.s{self._made}"
+
+    def recover(self, monitor: Monitor, changes: Sequence[Change]) -> Deferred[None]:
+        """Write what is found out about one event of an earlier run, all under one handle; fires when that is closed."""
+        self._monitors.setdefault(monitor.id, monitor)
+        closed = self._hands.closed(changes[0].handle)
+        self._submit(monitor.id, changes)
+        return closed
+
+    # What is known of the monitors
+
+    @property
+    def health(self) -> Mapping[int, Health]:
+        """What each worker says of its camera's health, by monitor."""
+        return {monitor_id: session.health for monitor_id, session in self._sessions.items()}
+
+    def folded(self, monitor_id: int) -> tuple[int, int]:
+        """How many alarm frames and Event_Data rows of a monitor were left out by `max_frames_per_second` and `max_data_per_minute`."""
+        session = self._session(monitor_id)
+        return session.folded_frames, session.room.folded
 
     def _session(self, monitor_id: int) -> Session:
         session = self._sessions.get(monitor_id)
@@ -184,14 +270,14 @@ class Ingest(Service):
 
     def _step(self, monitor_id: int, outcome: tuple[Session, list[Change]]) -> None:
         self._sessions[monitor_id], changes = outcome
-        for change in changes:
-            if isinstance(change, OpenEvent) and change.token is not None:
-                self._heard[change.handle] = self._reactor.seconds()
-                if len(self._heard) > MOST_HEARD:
-                    self._heard.popitem(last=False)
-        self.writer.submit(monitor_id, changes)
+        self._assigner.heard(changes)
+        self._submit(monitor_id, changes)
         if any(isinstance(change, ClipSaved) for change in changes):
             self._clip_ends.ended(monitor_id)
+
+    def _submit(self, monitor_id: int, changes: Sequence[Change]) -> None:
+        self._hands.take(changes)
+        self.writer.submit(monitor_id, changes)
 
     def _tick(self) -> None:
         now = self._wall()
@@ -208,10 +294,15 @@ class Ingest(Service):
         if isinstance(change, OpenEvent):
             self._announce(EventOpened(change.monitor_id, place.event_id, change.start_us, change.cause))
             if change.token is not None:
-                self._watched(self._assign(change.handle, change.token, place))
+                session = self._session(place.monitor_id)
+                self._sessions[place.monitor_id] = session.assigned(change.handle, place.event_id)
+                self._watched(self._assigner.assign(change.handle, change.token, place))
         elif isinstance(change, ClipSaved):
+            self._hands.take([change])  # one that the spool brings was not heard by this run
             self._watched(self._settle(change, place))
         else:
+            self._hands.let_go(change.handle)
+            self.synopses.closed(change.handle, place)
             path = f"{place.directory}/{change.video_name}" if change.video_name else None
             self._announce(
                 EventClosed(
@@ -235,45 +326,6 @@ class Ingest(Service):
         if not failure.check(CancelledError):
             self.log.failure("ingest: what follows a commit failed", failure)
 
-    async def _assign(self, handle: str, token: str, place: EventPlace) -> None:
-        if place.event_id > MAX_EVENT_ID:
-            self.log.critical(
-                "monitor {monitor_id}: event id {event_id} is over {limit}: workers cannot be told it; the clip is moved at its end",
-                monitor_id=place.monitor_id,
-                event_id=place.event_id,
-                limit=MAX_EVENT_ID,
-            )
-            return
-        session = self._session(place.monitor_id)
-        self._sessions[place.monitor_id] = session.assigned(handle, place.event_id)
-        try:
-            response = await self._commander.command(
-                place.monitor_id,
-                "assign_recording",
-                clip_token=token,
-                event_id=place.event_id,
-                dir=place.directory,
-                video_name=place.video_name,
-            )
-        except Exception as error:
-            # The clip is found and moved at its end, so this costs nothing but the move.
-            self.log.warn(
-                "monitor {monitor_id}: event {event_id} could not be assigned: {error}",
-                monitor_id=place.monitor_id,
-                event_id=place.event_id,
-                error=str(error) or type(error).__name__,
-            )
-            return
-        if not response.ok:
-            self.log.warn(
-                "monitor {monitor_id}: the worker refused event {event_id}: {answer}",
-                monitor_id=place.monitor_id,
-                event_id=place.event_id,
-                answer=response.message,
-            )
-        elif (heard := self._heard.pop(handle, None)) is not None:
-            self.assign_seconds.add(self._reactor.seconds() - heard)
-
     async def _settle(self, saved: ClipSaved, place: EventPlace) -> None:
         """See the clip in its place, then close its event. Storage that is away is waited for, not given up."""
         # The first clip of a run opens before the worker has told its codec.
@@ -281,6 +333,8 @@ class Ingest(Service):
         delay = SETTLE_FIRST_DELAY
         while True:
             try:
+                if not saved.path:
+                    saved = await self._measuring.run(self._find, saved, place)
                 clip = await self._disk.run(settle_clip, place, saved.path)
             except (ClipMissing, ClipForeign) as error:
                 self.log.error(
@@ -303,6 +357,10 @@ class Ingest(Service):
             else:
                 self._close(saved, place, clip, None)
                 return
+
+    def _find(self, saved: ClipSaved, place: EventPlace) -> Deferred[ClipSaved]:
+        options = self._session(place.monitor_id).options
+        return self._disk.run(find_unheard, saved, place, options.pre_roll_us, options.zone)
 
     def _close(self, saved: ClipSaved, place: EventPlace, clip: SettledClip | None, note: str | None) -> None:
         closed = CloseEvent(

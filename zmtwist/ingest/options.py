@@ -6,6 +6,7 @@ from datetime import tzinfo
 
 import msgspec
 
+from zmtwist.config import IngestConfig
 from zmtwist.ingest.placing import Zoning
 
 SECOND = 1_000_000
@@ -18,15 +19,16 @@ class Pace(msgspec.Struct, frozen=True):
     interval_us: int
     slack_us: int
 
-    def admits(self, due_us: int, at_us: int, slack_us: int | None = None) -> int:
-        """When the next but one is due if one may be written at `at_us`, else 0. `due_us` is what the last such call gave (0 at first).
+    def admits(self, due_us: int, at_us: int, slack_us: int) -> int:
+        """When the next is due if one may be written at `at_us`, else 0. `due_us` is what the last such call gave (0 at first), `slack_us`
+        how much of the slack may be used up.
 
         Time that went back (a clock that was set) starts anew rather than to hold up everything until it has come round again.
         """
         ahead = due_us - at_us
         if ahead <= 0 or ahead > self.slack_us + 2 * self.interval_us:
             return at_us + self.interval_us
-        return due_us + self.interval_us if ahead <= (self.slack_us if slack_us is None else slack_us) else 0
+        return due_us + self.interval_us if ahead <= slack_us else 0
 
 
 def frames_pace(per_second: float) -> Pace:
@@ -62,3 +64,15 @@ class Options(msgspec.Struct, frozen=True):
     tags: bool = True
     frames: Pace = frames_pace(30)
     data: Pace | None = data_pace(120)
+
+
+def options_of(config: IngestConfig, zone: tzinfo | None) -> Options:
+    """What the operator wishes of every monitor."""
+    return Options(
+        unrecorded=config.events_without_recording,
+        idle_us=round(config.idle_finalize_seconds * SECOND),
+        zone=zone,
+        tags=config.tags,
+        frames=frames_pace(config.max_frames_per_second),
+        data=data_pace(config.max_data_per_minute) if config.max_data_per_minute else None,
+    )

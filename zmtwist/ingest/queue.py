@@ -36,14 +36,19 @@ class ChangeQueue:
                 self._urgent[monitor_id] = len(waiting)
         self._size += len(changes)
 
-    def take(self, most: int) -> list[Change]:
-        """At most `most` changes: first what is urgent, then an equal share of each monitor's bulk."""
+    @property
+    def urgent(self) -> bool:
+        """Something waits that a worker or a file waits for."""
+        return bool(self._urgent)
+
+    def take(self, most: int, *, bulk: bool = True) -> list[Change]:
+        """At most `most` changes: first what is urgent, then, if `bulk` may come along, an equal share of each monitor's rest."""
         batch: list[Change] = []
         for monitor_id in list(self._urgent):
             if len(batch) >= most:
                 break
             self._move(monitor_id, min(self._urgent[monitor_id], most - len(batch)), batch)
-        while len(batch) < most and self._waiting:
+        while bulk and len(batch) < most and self._waiting:
             share = max(1, (most - len(batch)) // len(self._waiting))
             for monitor_id in list(self._waiting):
                 if len(batch) >= most:
@@ -51,6 +56,34 @@ class ChangeQueue:
                 self._move(monitor_id, min(share, len(self._waiting[monitor_id]), most - len(batch)), batch)
         self._size -= len(batch)
         return batch
+
+    def give_way(self, most: int) -> int:
+        """Drop the oldest bulk, at most `most` changes, of those monitors first that have most waiting; how many that were."""
+        dropped = 0
+        for monitor_id in sorted(self._waiting, key=lambda number: -len(self._waiting[number])):
+            kept: deque[Change] = deque()
+            urgent = 0
+            for change in self._waiting[monitor_id]:
+                if dropped < most and not isinstance(change, URGENT):
+                    dropped += 1
+                    continue
+                kept.append(change)
+                if isinstance(change, URGENT):
+                    urgent = len(kept)
+            self._set(monitor_id, kept, urgent)
+            if dropped >= most:
+                break
+        self._size -= dropped
+        return dropped
+
+    def _set(self, monitor_id: int, waiting: deque[Change], urgent: int) -> None:
+        """Replace what waits of a monitor, in its place in the round."""
+        if not waiting:
+            del self._waiting[monitor_id]
+            return
+        self._waiting[monitor_id] = waiting
+        if urgent:
+            self._urgent[monitor_id] = urgent
 
     def _move(self, monitor_id: int, count: int, batch: list[Change]) -> None:
         """The first `count` changes of a monitor to `batch`. What is left of it goes to the end of the round."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
@@ -19,8 +19,6 @@ ASIDE = "zmnext-set-aside"
 """Where files go that no event can be made of: in the storage's root, under a name that ZoneMinder leaves alone."""
 
 MAX_SIDECAR = 1 << 20
-
-RootState = Literal["there", "empty", "missing"]
 
 
 @attrs.frozen
@@ -44,15 +42,6 @@ class Stray(Found):
     number: int = 1
     cause: str = ""
     text: str = ""
-
-
-def root_state(root: str) -> RootState:
-    """Whether a storage's root is there and holds anything. Raises OSError where that can't be told."""
-    try:
-        with os.scandir(root) as entries:
-            return "there" if any(True for _ in entries) else "empty"
-    except (FileNotFoundError, NotADirectoryError):
-        return "missing"
 
 
 def days(root: str) -> list[str]:

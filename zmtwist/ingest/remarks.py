@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import msgspec
 
 from zmtwist.ingest.activity import Activity, percent
+from zmtwist.ingest.options import SECOND
 from zmtwist.wire.details import (
     Alert,
     Analytics,
@@ -18,7 +20,6 @@ from zmtwist.wire.details import (
     Reasoning,
 )
 
-SECOND = 1_000_000
 MAX_WORDS = 1_000
 MAX_NAME = 80
 
@@ -60,29 +61,50 @@ def _sighting(kind: str, name: str, confidence: float) -> Sighting:
 
 def remark(activity: Activity, offset_us: int) -> tuple[str, str] | None:
     """A line that is noted as soon as it is said, and by what a clip knows that it has it already; None for all else."""
-    detail = activity.detail
-    if isinstance(detail, Description):
-        threat = short(detail.threat_level or "").upper()
-        text = short(detail.text, MAX_WORDS)
-        line = f"Threat {threat}: {text}" if threat else text
-        return line, line
-    if isinstance(detail, Reasoning):
-        text = short(detail.text, MAX_WORDS)
-        line = text if detail.track_id is None else f"{_named(detail.label, detail.track_id)}: {text}"
-        return line, line
-    if isinstance(detail, Alert):
-        (found,), zones = activity.found, activity.zones[0] if activity.zones else ()
-        who = _named(detail.label, detail.track_id)
-        line = f"{clock(offset_us)} alert: {who} {percent((found.confidence,))}%{where(zones)}"
-        reason = short(detail.reason or "", MAX_WORDS)
-        return f"alert {who}: {reason}", f"{line}, {reason}" if reason else line
-    if isinstance(detail, Analytics):
-        what = " ".join(filter(None, (short(detail.rule_type) or "rule", short(detail.rule))))
-        who = _named(detail.label, detail.track_id) if detail.label or detail.track_id is not None else ""
-        stayed = f"{detail.dwell_sec:.0f} s" if detail.dwell_sec is not None else ""
-        said = ", ".join(filter(None, (who, stayed, short(detail.direction or ""))))
-        return f"rule {what} {who}", f"{clock(offset_us)} {what}" + (f": {said}" if said else "")
-    return None
+    make = _REMARKS.get(type(activity.detail))
+    return make(activity, offset_us) if make is not None else None
+
+
+def _description(activity: Activity, _offset_us: int) -> tuple[str, str]:
+    said = cast(Description, activity.detail)
+    threat = short(said.threat_level or "").upper()
+    text = short(said.text, MAX_WORDS)
+    line = f"Threat {threat}: {text}" if threat else text
+    return line, line
+
+
+def _reasoning(activity: Activity, _offset_us: int) -> tuple[str, str]:
+    said = cast(Reasoning, activity.detail)
+    text = short(said.text, MAX_WORDS)
+    line = text if said.track_id is None else f"{_named(said.label, said.track_id)}: {text}"
+    return line, line
+
+
+def _alert(activity: Activity, offset_us: int) -> tuple[str, str]:
+    alert = cast(Alert, activity.detail)
+    who = _named(alert.label, alert.track_id)
+    zones = activity.zones[0] if activity.zones else ()
+    line = f"{clock(offset_us)} alert: {who} {activity.score}%{where(zones)}"
+    reason = short(alert.reason or "", MAX_WORDS)
+    return f"alert {who}: {reason}", f"{line}, {reason}" if reason else line
+
+
+def _rule(activity: Activity, offset_us: int) -> tuple[str, str]:
+    rule = cast(Analytics, activity.detail)
+    what = " ".join(filter(None, (short(rule.rule_type) or "rule", short(rule.rule))))
+    who = _named(rule.label, rule.track_id) if rule.label or rule.track_id is not None else ""
+    stayed = f"{rule.dwell_sec:.0f} s" if rule.dwell_sec is not None else ""
+    said = ", ".join(filter(None, (who, stayed, short(rule.direction or ""))))
+    line = f"{clock(offset_us)} {what}"
+    return f"rule {what} {who}", f"{line}: {said}" if said else line
+
+
+_REMARKS: dict[type, Callable[[Activity, int], tuple[str, str]]] = {
+    Description: _description,
+    Reasoning: _reasoning,
+    Alert: _alert,
+    Analytics: _rule,
+}
 
 
 def _named(label: str | None, track: int | str | None) -> str:

@@ -7,16 +7,31 @@ opening was never heard, to the one that is saved.
 
 from __future__ import annotations
 
-from datetime import tzinfo
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from zmtwist.changes import Change, ClipSaved, OpenEvent, UpdateEvent
+from zmtwist.changes import AddData, Change, ClipSaved, OpenEvent, UpdateEvent
 from zmtwist.ingest.activity import Activity, activity_of, cause_of
-from zmtwist.ingest.clip import SECOND, Clip, frames_by, needs_settling, quiet_end, refreshed, scored
+from zmtwist.ingest.clip import (
+    Clip,
+    frames_by,
+    last_notes,
+    needs_settling,
+    noted,
+    notes,
+    quiet_end,
+    refreshed,
+    scored,
+    silent_tracks,
+)
+from zmtwist.ingest.data import Room, data_of
+from zmtwist.ingest.health import Health
+from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.ownname import opened_us
-from zmtwist.wire.details import Description, RecordingOpening, RecordingSaved
+from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets
+from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.messages import Event
 
 REFRESH_US = 5 * SECOND
@@ -26,25 +41,26 @@ CLOCK_SKEW_US = 10 * SECOND
 """A worker's wall clock (the same host's as ours) is believed unless it is further ahead than this, or more than a day behind: what a
 worker said while we could not listen keeps the time at which it happened."""
 
+UNKNOWN_TOKEN = ""
+"""Of a clip that was taken on from an earlier run of the service: it has been assigned, or is recognised when it is saved."""
+
 DAY_US = 86_400 * SECOND
+MAX_FRAMES = 0xFFFF_FFFF
+MAX_SECONDS = 1e7
 MAX_PENDING = 1024
 REMEMBERED = 16
 
 
-class Options(msgspec.Struct, frozen=True):
-    """What the session must know of its monitor.
+LATE_US = 300 * SECOND
+"""What is said without an open clip (a model takes its time) is of the one that ended last, if that was no longer ago than this."""
 
-    `recorder`: the worker's document has a `store`. `motion_area`: the picture's size in pixels, 0 unknown. `bulk_interval`: every
-    how many frames a Bulk row is written (ZM_BULK_FRAME_INTERVAL; below 2: none). `idle_us`: a clipless event ends this long after its
-    last activity. `zone` is that of the worker's file names, None for the host's.
-    """
 
-    recorder: bool = True
-    pre_roll_us: int = 0
-    motion_area: int = 0
-    bulk_interval: int = 100
-    idle_us: int = 60 * SECOND
-    zone: tzinfo | None = None
+class Ended(msgspec.Struct, frozen=True):
+    """A clip that is over: it may still be spoken of. `path` is what the worker called its file at the end, '' unknown."""
+
+    clip: Clip
+    at_us: int
+    path: str = ""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -55,15 +71,21 @@ class Session(msgspec.Struct, frozen=True):
     options: Options = Options()
     serial: int = 0
     clips: tuple[Clip, ...] = ()
+    ended: tuple[Ended, ...] = ()
     pending: tuple[Activity, ...] = ()
-    pending_notes: tuple[str, ...] = ()
     rate: float = 0.0
     codec_id: int = 0
     capturing_since_us: int = 0
     missed: bool = False
     tokens: tuple[str, ...] = ()
-    saved: tuple[str, ...] = ()
-    last_handle: str | None = None
+    health: Health = Health()
+    room: Room = Room()
+    folded_before: int = 0
+
+    @property
+    def folded_frames(self) -> int:
+        """Alarm frames that were left out for lack of room (`Options.frames`)."""
+        return self.folded_before + sum(clip.folded for clip in self.clips)
 
     # What the worker says
 
@@ -71,14 +93,15 @@ class Session(msgspec.Struct, frozen=True):
         """One event, received at `at_us`. Never raises, whatever the event says."""
         wall = event.wall_us if at_us - DAY_US < event.wall_us < at_us + CLOCK_SKEW_US else at_us
         detail = event.detail
-        if (activity := activity_of(detail, wall, self.options.motion_area)) is not None:
+        options = self.options
+        if (activity := activity_of(detail, wall, options.motion_area, options.zoning)) is not None:
             return self._active(activity)
         if isinstance(detail, RecordingOpening):
             return self.opening(detail.clip_token, detail.trigger, wall)
         if isinstance(detail, RecordingSaved):
             return self._saved(detail, wall)
-        if isinstance(detail, Description):
-            return self._described(detail.text)
+        if (health := self.health.told(event, wall)) is not self.health:
+            return replace(self, health=health), []
         return self, []
 
     def opening(self, token: str, trigger: str, at_us: int) -> tuple[Session, list[Change]]:
@@ -102,17 +125,16 @@ class Session(msgspec.Struct, frozen=True):
         # What happened well before the clip's first frame was in no clip.
         mine = [a for a in self.pending if start_us - SECOND <= a.at_us <= (until_us or a.at_us)]
         clip = Clip(handle=handle, start_us=start_us, trigger=trigger, token=token, refreshed_us=start_us)
-        frames: list[Change] = []
+        room = self.room
+        lines: list[str] = []
+        rest: list[Change] = []
         for activity in mine:
-            clip, added = scored(clip, activity, self.rate)
-            frames += added
-        session = replace(
-            self,
-            serial=self.serial + 1,
-            clips=(*self.clips, clip),
-            pending=() if until_us is None else tuple(a for a in self.pending if a.at_us > until_us),
-            pending_notes=(),
-        )
+            clip, said, room = self._applied(clip, activity, room)
+            for change in said:
+                if isinstance(change, UpdateEvent):
+                    lines.append(change.note or "")
+                else:
+                    rest.append(change)
         opened = OpenEvent(
             handle=handle,
             monitor_id=self.monitor_id,
@@ -120,25 +142,35 @@ class Session(msgspec.Struct, frozen=True):
             trigger=trigger,
             cause=clip.cause,
             token=token,
-            notes="\n".join(self.pending_notes),
+            notes="\n".join(lines),
             codec_id=self.codec_id,
         )
-        return session, [opened, *frames]
+        session = replace(
+            self,
+            serial=self.serial + 1,
+            clips=(*self.clips, clip),
+            pending=() if until_us is None else tuple(a for a in self.pending if a.at_us > until_us),
+            room=room,
+        )
+        return session, [opened, *rest]
 
     def _saved(self, saved: RecordingSaved, at_us: int) -> tuple[Session, list[Change]]:
-        if saved.path in self.saved:
+        if any(ended.path == saved.path for ended in self.ended):
             return self, []
-        duration_us = max(0, round(saved.duration * SECOND))
-        session = replace(self, saved=(*self.saved, saved.path)[-REMEMBERED:])
+        duration_us = round(max(0.0, min(saved.duration, MAX_SECONDS)) * SECOND)
+        session = self
         changes: list[Change] = []
         clip = session._clip_of(saved)
         if clip is None:  # its opening was never heard
+            session, changes = self._close_unheard(at_us) if self._recording else (self, [])
             start = self._start_of_unheard(saved.path, at_us - duration_us)
-            session, changes = session._open(start, saved.cause or "continuous", until_us=at_us)
+            session, opened = session._open(start, saved.cause or "continuous", until_us=at_us)
+            changes += opened
             clip = session.clips[-1]
         if saved.cause and cause_of(saved.cause) != cause_of(clip.trigger):
             clip = replace(clip, trigger=saved.cause)
-        frames = max(1, saved.frames)
+        frames = max(1, min(saved.frames, MAX_FRAMES))
+        changes += last_notes(clip)
         changes.append(
             ClipSaved(
                 handle=clip.handle,
@@ -147,11 +179,12 @@ class Session(msgspec.Struct, frozen=True):
                 frames=frames,
                 tally=clip.tally,
                 settle=needs_settling(clip, frames, duration_us),
-                event_id=saved.event_id,
+                event_id=min(max(0, saved.event_id), MAX_EVENT_ID),
                 cause=clip.cause,
             )
         )
-        return session._without(clip.handle), changes
+        over = replace(clip, last_frame=min(clip.last_frame, frames), event_id=saved.event_id or clip.event_id)
+        return session._without([Ended(over, at_us, saved.path)]), changes
 
     def _start_of_unheard(self, path: str, latest_us: int) -> int:
         """When a clip began whose opening was not heard. `latest_us` is right unless the camera went quiet before the save; then the
@@ -161,42 +194,82 @@ class Session(msgspec.Struct, frozen=True):
             return latest_us
         return opened - self.options.pre_roll_us
 
+    @property
+    def _recording(self) -> list[Clip]:
+        return [clip for clip in self.clips if clip.token is not None]
+
     def _clip_of(self, saved: RecordingSaved) -> Clip | None:
         """The open clip that a save is of: by id, else by token, else the oldest one that records."""
-        recording = [clip for clip in self.clips if clip.token is not None]
+        recording = self._recording
         for clip in recording:
             if saved.event_id and clip.event_id == saved.event_id:
                 return clip
         for clip in recording:
             if saved.clip_token is not None and clip.token == saved.clip_token:
                 return clip
-        return recording[0] if recording else None
+        for clip in recording:
+            # One that was taken on from an earlier run may have been saved, unheard, before the clip of this name was opened.
+            latest = clip.start_us + self.options.pre_roll_us + 2 * SECOND
+            if clip.token != UNKNOWN_TOKEN or (opened_us(saved.path, self.options.zone) or 0) <= latest:
+                return clip
+        return None
 
     def _active(self, activity: Activity) -> tuple[Session, list[Change]]:
         if not self.clips:
-            if self.options.recorder:
-                return replace(self, pending=_kept(self.pending, activity)), []
-            session, changes = self._open(activity.at_us, activity.trigger)
-            clip, frames = scored(session.clips[0], activity, session.rate)
-            return replace(session, clips=(clip,)), changes + frames
-        clips: list[Clip] = []
+            return self._unclipped(activity)
+        room = self.room
+        if len(self.clips) == 1:  # nearly always
+            clip, changes, room = self._applied(self.clips[0], activity, room)
+            return replace(self, clips=(clip,), room=room), changes
         changes = []
+        clips: list[Clip] = []
         for clip in self.clips:
-            after, frames = scored(clip, activity, self.rate)
-            clips.append(after)
-            changes += frames
-        return replace(self, clips=tuple(clips)), changes
+            clip, more, room = self._applied(clip, activity, room)
+            clips.append(clip)
+            changes += more
+        return replace(self, clips=tuple(clips), room=room), changes
 
-    def _described(self, text: str) -> tuple[Session, list[Change]]:
-        """A sentence about the scene goes to the open event, else to the one just closed; never opens one of its own."""
-        note = " ".join(text.split())
-        if not note:
+    def _applied(self, clip: Clip, activity: Activity, room: Room) -> tuple[Clip, list[Change], Room]:
+        """What `activity` adds to one clip, and what room that leaves for more data."""
+        clip, changes = scored(clip, activity, self.rate, self.options)
+        if activity.detail is None:
+            return clip, changes, room
+        clip, lines = noted(clip, activity)
+        changes += notes(clip, lines)
+        if self.options.data is not None:
+            before, room = room, room.after(activity, self.options.data)
+            if not room.left_out:
+                row = data_of(activity, max(0, activity.at_us - clip.start_us), before.left_out)
+                changes.append(AddData(clip.handle, clip.last_frame, activity.at_us, row))
+        return clip, changes, room
+
+    def _unclipped(self, activity: Activity) -> tuple[Session, list[Change]]:
+        """Activity while no clip is open. What only speaks of the scene is of the clip just ended, and never opens an event of its own."""
+        if not activity.score and self.ended and activity.at_us - self.ended[-1].at_us <= LATE_US:
+            *before, last = self.ended
+            clip, changes, room = self._applied(last.clip, activity, self.room)
+            return replace(self, ended=(*before, replace(last, clip=clip)), room=room), changes
+        if not self.options.recorder and not self.options.unrecorded:
             return self, []
-        if self.clips:
-            return self, [UpdateEvent(handle=clip.handle, note=note) for clip in self.clips]
-        if self.last_handle is not None:
-            return self, [UpdateEvent(handle=self.last_handle, note=note)]
-        return replace(self, pending_notes=(*self.pending_notes, note)[-REMEMBERED:]), []
+        session = replace(self, pending=_kept(self.pending, activity))
+        if self.options.recorder or not activity.score:
+            return session, []
+        return session._open(activity.at_us, activity.trigger)
+
+    def told_of(self, assets: ReviewAssets | None) -> str | None:
+        """The handle of the clip that review assets are of; of those that the wire cut (None), the one that ended last."""
+        over = [ended.clip for ended in reversed(self.ended)]
+        if assets is None:
+            return over[0].handle if over else None
+        paths = {ended.path: ended.clip for ended in self.ended if ended.path}
+        if assets.clip_path is not None and assets.clip_path in paths:
+            return paths[assets.clip_path].handle
+        for clip in (*over, *self.clips):
+            if assets.event_id and clip.event_id == assets.event_id:
+                return clip.handle
+            if assets.clip_token is not None and clip.token == assets.clip_token:
+                return clip.handle
+        return None
 
     # What is known from elsewhere
 
@@ -219,26 +292,34 @@ class Session(msgspec.Struct, frozen=True):
     def tick(self, at_us: int) -> tuple[Session, list[Change]]:
         """Time has passed: refresh open events, and end clipless ones that have gone quiet."""
         clips: list[Clip] = []
+        over: list[Ended] = []
         changes: list[Change] = []
         for clip in self.clips:
             if clip.token is None and at_us - max(clip.seen_us, clip.start_us) >= self.options.idle_us:
-                changes.append(quiet_end(clip))
+                changes += [*last_notes(clip), quiet_end(clip)]
+                over.append(Ended(clip, at_us))
                 continue
+            if clip.tracks:
+                clip, lines = silent_tracks(clip, at_us)
+                changes += lines
             if at_us - clip.refreshed_us >= REFRESH_US:
                 clip, fresh = refreshed(clip, at_us, self.rate, self.options.bulk_interval)
                 changes += fresh
             clips.append(clip)
-        return (replace(self, clips=tuple(clips)), changes) if changes else (self, changes)
+        return (replace(self, clips=tuple(clips))._remembering(over), changes) if changes else (self, changes)
 
     def gone(self, at_us: int) -> tuple[Session, list[Change]]:
         """The worker's process has ended: what is still open will not be saved by it any more."""
         session, changes = self._close_unheard(at_us)
-        return replace(session, pending=(), capturing_since_us=0, rate=0.0, missed=False, tokens=()), changes
+        health = session.health.ended(at_us)
+        session = replace(session, pending=(), capturing_since_us=0, rate=0.0, missed=False, tokens=(), health=health)
+        return session, changes
 
     def _close_unheard(self, at_us: int) -> tuple[Session, list[Change]]:
         """Close open clips whose save was not heard: whether there is a file is for the disk to say."""
         changes: list[Change] = []
         for clip in self.clips:
+            changes += last_notes(clip)
             if clip.token is None:
                 changes.append(quiet_end(clip))
                 continue
@@ -249,10 +330,19 @@ class Session(msgspec.Struct, frozen=True):
                     handle=clip.handle, path="", duration_us=length, frames=frames, tally=clip.tally, cause=clip.cause
                 )
             )
-        return replace(self, clips=()), changes
+        return self._without([Ended(clip, at_us) for clip in self.clips]), changes
 
-    def _without(self, handle: str) -> Session:
-        return replace(self, clips=tuple(c for c in self.clips if c.handle != handle), last_handle=handle)
+    def _without(self, over: Sequence[Ended]) -> Session:
+        gone = {ended.clip.handle for ended in over}
+        return replace(self, clips=tuple(c for c in self.clips if c.handle not in gone))._remembering(over)
+
+    def _remembering(self, over: Sequence[Ended]) -> Session:
+        if not over:
+            return self
+        folded = self.folded_before + sum(ended.clip.folded for ended in over)
+        # Their notes are all written.
+        kept = (replace(ended, clip=replace(ended.clip, tracks={})) for ended in over)
+        return replace(self, ended=(*self.ended, *kept)[-REMEMBERED:], folded_before=folded)
 
 
 def _kept(pending: tuple[Activity, ...], activity: Activity) -> tuple[Activity, ...]:

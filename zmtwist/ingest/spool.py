@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from zmtwist.changes import Change
-from zmtwist.ingest.spoolfile import Group, Known, Left, SpoolFile, SpoolTrouble, Stored
+from zmtwist.ingest.spoolfile import Group, Known, Left, SpoolFile, SpoolTrouble
 
 T = TypeVar("T")
 
@@ -60,18 +60,18 @@ class Spool:
 
     async def open(self) -> Mapping[str, Known]:
         """Open it; gives the events that what an earlier run left speaks of. Trouble is said, and tried again with the first use."""
-        try:
-            left: Left = await self._run(self._file.open)
-        except SpoolTrouble:
-            return {}
-        if left.set_aside:
-            self.log.critical(
-                "ingest: the spool could not be read and was set aside as {path}; a new one was begun", path=left.set_aside
-            )
-        self._last = self._earlier = left.last
-        self._stored = set(left.events)
-        self.figures.now, self.figures.bytes = left.changes, left.bytes
-        return left.events
+        for _ in range(2):  # a file that makes no sense is replaced by a new one
+            try:
+                left: Left = await self._run(self._file.open)
+            except SpoolTrouble as error:
+                if not error.broken:
+                    break
+            else:
+                self._last = self._earlier = left.last
+                self._stored = set(left.events)
+                self.figures.now = left.changes
+                return left.events
+        return {}
 
     async def close(self) -> None:
         """Close it, once all calls before have ended."""
@@ -82,23 +82,32 @@ class Spool:
         written to the database at this moment, so they are not to be read again in this run. Raises `SpoolTrouble`."""
         new = {handle: known for handle, known in events.items() if handle not in self._stored}
         group_id = self._last + 1
-        stored = await self._run(self._file.put, group_id, changes, new, tried=under_way)
+        given_up = self._file.gave_way
+        try:
+            kept = await self._run(self._file.put, group_id, changes, new, tried=under_way)
+        finally:
+            self._gave_way(self._file.gave_way - given_up)
         self._last = group_id
         self._stored.update(new)
-        figures = self.figures
-        figures.ever += len(changes)
-        figures.gave_way += stored.gave_way
-        figures.now -= stored.gave_way
+        self.figures.ever += kept
         if under_way:
             self._read = group_id
         else:
-            figures.now += len(changes)
-        if stored.gave_way:
-            self.log.error(
-                "ingest: no room for the spool: {count} of the oldest frames and updates gave way (openings and saves never do)",
-                count=stored.gave_way,
-            )
+            self.figures.now += kept
+        if kept < len(changes):
+            self.figures.gave_way += len(changes) - kept
+            self.log.error("ingest: {count} changes make no sense and were not kept", count=len(changes) - kept)
         return group_id
+
+    def _gave_way(self, count: int) -> None:
+        if not count:
+            return
+        self.figures.gave_way += count
+        self.figures.now = max(0, self.figures.now - count)
+        self.log.error(
+            "ingest: no room for the spool: {count} of the oldest frames and updates gave way (openings and saves never do)",
+            count=count,
+        )
 
     async def read(self, most: int) -> tuple[Group, bool] | None:
         """The next groups, and whether an earlier run left them; None if there are none. Raises `SpoolTrouble`."""
@@ -141,10 +150,27 @@ class Spool:
             if self.figures.trouble != str(error):
                 self.figures.trouble = str(error)
                 self.log.error("ingest: {error}", error=str(error))
+            if error.broken:
+                await self._begin_anew()
             raise
-        if self.figures.trouble is not None:
-            self.log.info("ingest: the spool can be written again")
+        self.figures.bytes = self._file.used
+        if self.figures.trouble is not None and function != self._file.read:
             self.figures.trouble = None
-        if isinstance(result, Stored):
-            self.figures.bytes = result.bytes
+            self.log.info("ingest: the spool can be written again")
         return result
+
+    async def _begin_anew(self) -> None:
+        """The file is broken: nothing will ever be read from it again, and it must not hold up everything else."""
+        lost, self.figures.now = self.figures.now, 0
+        self._read = self._earlier = self._last
+        self._stored.clear()
+        try:
+            aside = await self._thread.run(self._file.set_aside)
+        except SpoolTrouble as error:
+            self.log.critical("ingest: the spool is broken and can't be set aside: {error}", error=str(error))
+        else:
+            self.log.critical(
+                "ingest: the spool was broken and is set aside as {path}, with {lost} changes or more; a new one is begun",
+                path=aside,
+                lost=lost,
+            )

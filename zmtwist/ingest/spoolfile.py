@@ -1,34 +1,25 @@
 """The spool's file: groups of changes in the order in which they came, and what must be known of their events to write them later.
 
-SQLite in WAL mode with synchronous FULL, so a change is either there for good or was never taken. Everything here blocks, and is called
-on the spool's own thread.
+A change is either there for good or was never taken. Everything here blocks, and is called on the spool's own thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import attrs
 import msgspec
 
 from zmtwist.changes import Change, ClipSaved, OpenEvent
 from zmtwist.ingest.queue import URGENT
+from zmtwist.ingest.roomyfile import RoomyFile
 from zmtwist.zm.paths import EventPlace
 
 NAME = "spool.db"
-ROOM = 256 << 10
-"""Bytes always kept free inside the file: marking and deleting need some, and a full disk has none to give."""
-
-GROWTH = 1 << 20
-ROOMY = 8 << 20
-"""Bytes of a file that is not made small again once it is empty."""
-
 VERSION = 1
 
 _TABLES = (
@@ -38,10 +29,7 @@ _TABLES = (
     "CREATE TABLE tried (upto INTEGER NOT NULL)",
     "INSERT INTO tried VALUES (0)",
     "CREATE TABLE unreadable (id INTEGER, data BLOB NOT NULL)",
-    f"PRAGMA user_version = {VERSION}",
 )
-
-T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
 _group = msgspec.msgpack.Decoder(list[Change]).decode
@@ -50,11 +38,11 @@ _saved = msgspec.msgpack.Decoder(ClipSaved).decode
 
 
 class SpoolTrouble(Exception):
-    """The spool can't be written or read at the moment; nothing was changed. `full`: there is no room, and nothing gives way any more."""
+    """The spool can't be written or read at the moment; nothing was changed. `broken`: the file makes no sense, and never will."""
 
-    def __init__(self, text: str, *, full: bool = False) -> None:
+    def __init__(self, text: str, *, broken: bool = False) -> None:
         super().__init__(text)
-        self.full = full
+        self.broken = broken
 
 
 @attrs.frozen
@@ -77,65 +65,58 @@ class Group:
 
 
 @attrs.frozen
-class Stored:
-    """What a call that writes left behind. `gave_way` counts changes that were given up for lack of room."""
-
-    bytes: int
-    gave_way: int = 0
-
-
-@attrs.frozen
 class Left:
-    """What an earlier run left: the last id, how many changes, the events they speak of, and the bytes they take."""
+    """What an earlier run left: the last id, how many changes, and the events they speak of."""
 
     last: int
     changes: int
     events: Mapping[str, Known]
-    bytes: int
-    set_aside: str | None = None
 
 
 class SpoolFile:
-    """One spool in `directory`, which is made if it is missing. `most_pages` bounds the file, for tests."""
+    """One spool in `directory`, which is made if it is missing. `most_pages` bounds the file, for tests.
+
+    `used` is how many bytes of it were in use after the last call; `gave_way` counts the changes that were given up for lack of room.
+    """
 
     def __init__(self, directory: str, *, most_pages: int | None = None) -> None:
         self._directory = Path(directory)
-        self._path = self._directory / NAME
-        self._most_pages = most_pages
-        self._connection: sqlite3.Connection | None = None
-        # SQLite's own lock on the file would go with any descriptor of ours that is closed, so this one stays open as long.
-        self._claiming: int | None = None
+        self._file = RoomyFile(self._directory / NAME, _TABLES, VERSION, most_pages=most_pages)
+        self.used = 0
+        self.gave_way = 0
 
     def open(self) -> Left:
-        """Open, and tell what is left of an earlier run. A file that is no spool is renamed, never deleted. Raises `SpoolTrouble`."""
-        aside = None
+        """Open, and tell what is left of an earlier run. Raises `SpoolTrouble`."""
         with self._trouble():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                self._open()
-                left = self._left()
-            except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                aside = self._set_aside()
-                self._open()
-                left = self._left()
-        return attrs.evolve(left, set_aside=aside)
+            db = self._file.db
+            last, changes = db.execute("SELECT COALESCE(MAX(id), 0), COALESCE(SUM(changes), 0) FROM groups").fetchone()
+            rows = db.execute("SELECT handle, place, saved FROM events").fetchall()
+            events = {
+                handle: Known(_place(place), None if saved is None else _saved(saved)) for handle, place, saved in rows
+            }
+            self.used = self._file.used
+            return Left(last, changes, events)
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._claiming is not None:
-            os.close(self._claiming)
-            self._claiming = None
+        self._file.close()
 
-    def put(
-        self, group_id: int, changes: Sequence[Change], events: Mapping[str, Known], *, tried: bool = False
-    ) -> Stored:
+    def set_aside(self) -> str:
+        """Rename a file that makes no sense, so that somebody can look at it; its new name. The next use begins a new one."""
+        with self._trouble():
+            self._file.close()
+            path = self._directory / NAME
+            aside = f"{path}.bad-{time.time_ns()}"
+            for ending in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    Path(f"{path}{ending}").rename(f"{aside}{ending}")
+            return aside
+
+    def put(self, group_id: int, changes: Sequence[Change], events: Mapping[str, Known], *, tried: bool = False) -> int:
         """Keep a group, and what is known of its events. If there is no room, the oldest bulk gives way. `tried`: it may be in the
-        database already. Raises `SpoolTrouble`."""
+        database already. Gives how many changes were kept: not those with numbers that nothing can hold. Raises `SpoolTrouble`."""
+        changes = [change for change in changes if _kept(change) is not None] if _kept(changes) is None else changes
         data = _encode(changes)
         bulk = sum(not isinstance(change, URGENT) for change in changes)
 
@@ -146,9 +127,10 @@ class SpoolFile:
                 db.execute("UPDATE tried SET upto = ?", (group_id,))
 
         with self._trouble():
-            gave_way = self._make_room(len(data))
-            self._write(insert)
-            return Stored(self.bytes, gave_way)
+            self._make_room(len(data))
+            self._file.write(insert)
+            self.used = self._file.used
+        return len(changes)
 
     def read(self, after: int, upto: int, most: int) -> Group | None:
         """The groups with ids above `after` up to `upto`, as many as hold `most` changes (one at least); None if there are none.
@@ -162,7 +144,9 @@ class SpoolFile:
             unreadable: list[tuple[int, int]] = []
             last = after
             (tried,) = db.execute("SELECT upto FROM tried").fetchone()
-            rows = db.execute("SELECT id, changes, data FROM groups WHERE id > ? AND id <= ? ORDER BY id", (after, upto))
+            rows = db.execute(
+                "SELECT id, changes, data FROM groups WHERE id > ? AND id <= ? ORDER BY id", (after, upto)
+            )
             for group_id, count, data in rows:
                 if changes and len(changes) + count > most:
                     break
@@ -186,9 +170,9 @@ class SpoolFile:
             return Group(tuple(changes), last, tuple(doubtful), sum(count for _, count in unreadable))
 
         with self._trouble():
-            return self._write(take)
+            return self._file.write(take)
 
-    def done(self, upto: int | None, events: Mapping[str, Known | None]) -> Stored:
+    def done(self, upto: int | None, events: Mapping[str, Known | None]) -> None:
         """All groups up to this id are in the database: forget them. `events` are those whose place or save is new; None for one that
         is over. Raises `SpoolTrouble`."""
 
@@ -205,161 +189,33 @@ class SpoolFile:
             return True
 
         with self._trouble():
-            if self._write(forget):
-                self._make_small()
-            return Stored(self.bytes)
+            if self._file.write(forget):
+                self._file.shrink()
+            self.used = self._file.used
 
-    @property
-    def bytes(self) -> int:
-        """What is in use of the file."""
-        return self._pages("page_count") - self._pages("freelist_count")
-
-    def _open(self) -> None:
-        self.close()
-        self._claiming = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA wal_autocheckpoint = 256")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                connection.execute("BEGIN IMMEDIATE")
-                for statement in _TABLES:
-                    connection.execute(statement)
-                connection.execute("COMMIT")
-            elif version != VERSION:
-                raise sqlite3.DatabaseError(f"a spool of version {version}")
-            if self._most_pages is not None:
-                connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        self._grow(0)
-
-    def _left(self) -> Left:
-        last, changes = self._db.execute("SELECT COALESCE(MAX(id), 0), COALESCE(SUM(changes), 0) FROM groups").fetchone()
-        events = {
-            handle: Known(_place(place), None if saved is None else _saved(saved))
-            for handle, place, saved in self._db.execute("SELECT handle, place, saved FROM events")
-        }
-        return Left(last, changes, events, self.bytes)
-
-    def _set_aside(self) -> str:
-        """Rename what can't be read, so that somebody can look at it."""
-        self.close()
-        aside = f"{self._path}.bad-{time.time_ns()}"
-        for ending in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self._path}{ending}").rename(f"{aside}{ending}")
-        return aside
-
-    # Room: the file grows before it must, so that on a full disk every page that is still to be written has its place already
-
-    def _make_room(self, wanted: int) -> int:
-        """See that `wanted` bytes fit in; how many changes had to give way. Raises `SpoolTrouble`."""
-        gave_way = 0
-        while not self._grow(wanted):
-            dropped = self._write(lambda db: _strip(db, wanted))
+    def _make_room(self, wanted: int) -> None:
+        """See that `wanted` bytes fit in, if need be in place of the oldest bulk. Raises `SpoolTrouble`."""
+        while not self._file.grow(wanted):
+            dropped = self._file.write(lambda db: _strip(db, wanted))
             if not dropped:
-                raise SpoolTrouble(f"the spool in {self._directory} is full", full=True)
-            gave_way += dropped
-        return gave_way
-
-    def _grow(self, wanted: int) -> bool:
-        """Have `wanted` bytes and `ROOM` free inside the file, and as much in its log; whether that could be had."""
-        wanted += wanted // 8 + ROOM
-        if self._pages("freelist_count") >= wanted:
-            return True
-        extra = max(wanted, GROWTH)
-        self._checkpoint()
-        try:
-            self._claim(extra + extra // 8)
-            self._once(lambda db: db.execute("INSERT INTO unreadable VALUES (0, zeroblob(?))", (extra,)))
-        except OSError:
-            return False
-        except sqlite3.OperationalError as error:
-            if not _is_full(error):
-                raise
-            return False
-        self._checkpoint()
-        self._write(lambda db: db.execute("DELETE FROM unreadable WHERE id = 0"))
-        return True
-
-    def _claim(self, extra: int) -> None:
-        """Take the room for `extra` bytes more from the file system before SQLite writes there. Raises `OSError`.
-
-        The log has just been written back, so the file is as long as its pages say.
-        """
-        assert self._claiming is not None
-        before = os.fstat(self._claiming).st_size
-        log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            os.posix_fallocate(self._claiming, before, extra)
-            if (size := os.fstat(log).st_size) < extra:
-                os.posix_fallocate(log, size, extra - size)
-        except OSError:
-            os.ftruncate(self._claiming, before)
-            raise
-        finally:
-            os.close(log)
-
-    def _make_small(self) -> None:
-        """After a long outage: give the disk its room back."""
-        if self._pages("page_count") > ROOMY:
-            with contextlib.suppress(sqlite3.OperationalError):  # no room to do so: then another time
-                self._db.execute("VACUUM")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._grow(0)
-
-    def _pages(self, count: str) -> int:
-        """`page_count` or `freelist_count`, in bytes."""
-        (pages,) = self._db.execute(f"PRAGMA {count}").fetchone()
-        (size,) = self._db.execute("PRAGMA page_size").fetchone()
-        return int(pages) * int(size)
-
-    # Transactions
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._open()
-        assert self._connection is not None
-        return self._connection
-
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction; if its log has no room, once more from the log's beginning."""
-        try:
-            return self._once(work)
-        except sqlite3.OperationalError as error:
-            if not _is_full(error):
-                raise
-            self._checkpoint()
-            return self._once(work)
-
-    def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            result = work(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return result
-
-    def _checkpoint(self) -> None:
-        self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                raise SpoolTrouble(f"the spool in {self._directory} is full")
+            self.gave_way += dropped
 
     @contextlib.contextmanager
     def _trouble(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, sqlite3.Error) as error:
-            full = isinstance(error, sqlite3.OperationalError) and _is_full(error)
-            raise SpoolTrouble(f"the spool in {self._directory}: {error}", full=full) from error
+        except (OSError, sqlite3.Error, msgspec.MsgspecError) as error:
+            broken = isinstance(error, msgspec.MsgspecError) or type(error) is sqlite3.DatabaseError
+            raise SpoolTrouble(f"the spool in {self._directory}: {error}", broken=broken) from error
+
+
+def _kept(value: object) -> bytes | None:
+    """The value's form on disk; None if it has none (a worker may say that a clip is of 10**300 frames)."""
+    try:
+        return _encode(value)
+    except (OverflowError, ValueError):
+        return None
 
 
 def _strip(db: sqlite3.Connection, wanted: int) -> int:
@@ -375,7 +231,11 @@ def _strip(db: sqlite3.Connection, wanted: int) -> int:
         if row is None:
             break
         group_id, data = row
-        group = _group(data)
+        try:
+            group = _group(data)
+        except msgspec.MsgspecError:  # it is set aside when its turn comes
+            db.execute("UPDATE groups SET bulk = 0 WHERE id = ?", (group_id,))
+            continue
         kept = [change for change in group if isinstance(change, URGENT)]
         left = _encode(kept)
         if kept:
@@ -389,14 +249,10 @@ def _strip(db: sqlite3.Connection, wanted: int) -> int:
 
 def _remember(db: sqlite3.Connection, events: Mapping[str, Known]) -> None:
     rows: Iterable[tuple[str, bytes, bytes | None]] = (
-        (handle, _encode(known.place), None if known.saved is None else _encode(known.saved))
+        (handle, _encode(known.place), None if known.saved is None else _kept(known.saved))
         for handle, known in events.items()
     )
     db.executemany(
         "INSERT INTO events VALUES (?, ?, ?) ON CONFLICT (handle) DO UPDATE SET place = excluded.place, saved = excluded.saved",
         rows,
     )
-
-
-def _is_full(error: sqlite3.OperationalError) -> bool:
-    return error.sqlite_errorcode == sqlite3.SQLITE_FULL

@@ -6,16 +6,15 @@ The function here blocks and is called through `disk.Disk`.
 from __future__ import annotations
 
 from datetime import tzinfo
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from zmtwist.changes import ClipSaved
-from zmtwist.ingest.clips import ClipMissing
+from zmtwist.ingest.clips import ClipMissing, see_root
 from zmtwist.ingest.measure import measure_files
 from zmtwist.ingest.ownname import days_of
 from zmtwist.ingest.reconcile_plan import SLACK_US, opened_in
-from zmtwist.ingest.reconcile_scan import Found, clips_in, root_state, set_aside, strays_of
+from zmtwist.ingest.reconcile_scan import Found, clips_in, set_aside, strays_of
 from zmtwist.zm.paths import EventPlace
 
 
@@ -24,8 +23,7 @@ def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tz
 
     A file that holds nothing is set aside. Raises `ClipMissing` where there is none, and OSError where the storage is away.
     """
-    if root_state(place.root) != "there":
-        raise FileNotFoundError(2, "the storage's root is not there, or empty", place.root)
+    see_root(place.root)
     found = _in_place(place) or _under_its_own_name(saved, place, pre_roll_us, zone)
     if found is None:
         raise ClipMissing(f"no clip in {place.directory}, nor under the worker's own name")
@@ -35,9 +33,7 @@ def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tz
         raise ClipMissing(f"its clip holds no picture, and is now {aside}")
     if not measured.frames:
         return replace(saved, path=found.path)
-    return replace(
-        saved, path=found.path, duration_us=measured.duration_us, frames=measured.frames, settle=True
-    )
+    return replace(saved, path=found.path, duration_us=measured.duration_us, frames=measured.frames, settle=True)
 
 
 def _in_place(place: EventPlace) -> Found | None:
@@ -45,19 +41,12 @@ def _in_place(place: EventPlace) -> Found | None:
     return found[0] if found else None
 
 
-def _under_its_own_name(
-    saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None
-) -> Found | None:
+def _under_its_own_name(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> Found | None:
     """The first clip that was opened when the event's was, and not written to any more after its end: a later one is the next worker's."""
     first, last = place.start_us - SLACK_US, place.start_us + pre_roll_us + SLACK_US
-    until_us = place.start_us + saved.duration_us + SLACK_US // 2
+    until_us = place.start_us + saved.duration_us
     for day in days_of(first, last, zone):
         for stray in strays_of(place.root, day, {place.monitor_id}, zone):
             if opened_in(place.start_us, pre_roll_us, stray.opened_us) and stray.mtime_us <= until_us:
                 return stray
     return None
-
-
-def sole_name(path: str) -> str:
-    """`path` made absolute, for comparisons."""
-    return str(Path(path).absolute())

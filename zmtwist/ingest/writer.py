@@ -1,7 +1,8 @@
-"""The writer: group commit without a timer. Whenever a transaction has ended, everything queued by then goes into the next one.
+"""The writer: group commit. Whenever a transaction has ended, everything queued by then goes into the next one.
 
-So an idle system answers at the latency of one commit, and a busy one batches as hard as the database makes it. Effects (assignments,
-file moves) come after the commit, never before.
+So an idle system answers at the latency of one commit, and a busy one batches as hard as the database makes it. In between, bulk waits a
+tenth of a second for company, so that openings and saves, which never wait, find the database free. Effects (assignments,
+file moves) come after the commit, never before. While the database is away, what waits is kept on disk (`backlog`, `spool`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
+from zmtwist.ingest.backlog import Backlog, Batch
 from zmtwist.ingest.latency import Latencies
-from zmtwist.ingest.queue import ChangeQueue
+from zmtwist.ingest.spool import Spool, SpoolFigures
+from zmtwist.ingest.spoolfile import Known
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.waiting import ended
@@ -27,6 +30,13 @@ from zmtwist.zm.paths import EventPlace
 
 FIRST_DELAY = 0.1
 LAST_DELAY = 5.0
+SPOOL_AFTER = 2.0
+"""A batch that has not been taken for this many seconds: the database is away, and what waits belongs on disk."""
+
+COMPANY_SECONDS = 0.1
+"""How far apart batches of bulk (frames, refreshes) are while there are few: with a hundred cameras they would otherwise keep the database
+busy without a break, and every opening would find a transaction under way to wait for. What is urgent never waits for company."""
+
 REMEMBERED_CLOSED = 512
 """Places of closed events are kept this long (in events) for what is said of them late: descriptions, synopses."""
 
@@ -35,7 +45,8 @@ Effect = Callable[[OpenEvent | ClipSaved | CloseEvent, EventPlace], None]
 
 @attrs.define
 class WriterFigures:
-    """What the writer has done since it started; `refused` and `orphaned` changes are the only ones not in the database."""
+    """What the writer has done since it started; `refused`, `orphaned` and `spool.gave_way` changes are the only ones that never
+    get into the database."""
 
     committed: int = 0
     batches: int = 0
@@ -45,13 +56,14 @@ class WriterFigures:
     refused: int = 0
     orphaned: int = 0
     last_error: str | None = None
+    spool: SpoolFigures = attrs.field(factory=SpoolFigures)
 
 
 class Writer(Service):
     """Takes changes, commits them in batches and fires `effect` for openings, saves and closes once they are in the database.
 
     A change that the database refuses for itself is found by bisection, logged and counted, and holds up nothing else. While the
-    database is away the queue grows and the same batch is tried again, at growing intervals.
+    database is away the queue grows and the same batch is tried again, at growing intervals; with a `spool`, it grows on disk.
     """
 
     name = "writer"
@@ -66,49 +78,69 @@ class Writer(Service):
         *,
         max_batch: int = 2000,
         queue_max: int = 100_000,
+        spool: Spool | None = None,
     ) -> None:
         self._reactor = reactor
         self._store = store
         self._monitors = monitors
         self._effect = effect
         self._max_batch = max_batch
-        self._queue_max = queue_max
-        self._queue = ChangeQueue()
         self._places: dict[str, EventPlace] = {}
         self._closed: OrderedDict[str, EventPlace] = OrderedDict()
+        self._saved: dict[str, ClipSaved] = {}
         self._working: Deferred[None] | None = None
-        self._overflowing = False
-        self.figures = WriterFigures()
+        self._company: Deferred[None] | None = None
+        self._bulk_due = 0.0
+        self._backlog = Backlog(
+            reactor, spool, self._known, lambda: tuple(self._saved), group=max_batch, queue_max=queue_max
+        )
+        self.figures = WriterFigures(spool=self._backlog.figures)
         self.commit_seconds = Latencies()
 
     @property
     def queued(self) -> int:
-        """Changes that wait for the database, those of the batch under way not counted."""
-        return len(self._queue)
+        """Changes that wait for the database, in memory and on disk, those of the batch under way not counted."""
+        return len(self._backlog)
 
     def queued_of(self, monitor_id: int) -> int:
-        """As `queued`, of one monitor."""
-        return self._queue.of(monitor_id)
+        """As `queued`, of one monitor and in memory."""
+        return self._backlog.of(monitor_id)
 
     @property
     def idle(self) -> bool:
         """Nothing is queued and no transaction is under way."""
         return self._working is None
 
+    @property
+    def open_places(self) -> Mapping[str, EventPlace]:
+        """The events that have a row and are not closed, by handle."""
+        return self._places
+
+    def adopt(self, handle: str, place: EventPlace) -> None:
+        """Take changes of an event whose row is there already: one that an earlier run opened."""
+        self._places[handle] = place
+
     def submit(self, monitor_id: int, changes: Sequence[Change]) -> None:
         """Queue changes of one monitor. Returns at once; they are written in this order."""
         if not changes:
             return
-        self._queue.put(monitor_id, changes)
-        if (len(self._queue) > self._queue_max) != self._overflowing:
-            self._overflowing = not self._overflowing
-            if self._overflowing:
-                self.log.error(
-                    "ingest: {queued} changes wait for the database, over queue_max = {bound}; last error: {error}",
-                    queued=len(self._queue),
-                    bound=self._queue_max,
-                    error=self.figures.last_error,
-                )
+        self._backlog.put(monitor_id, changes)
+        if self._company is not None and (self._backlog.urgent or len(self._backlog) >= self._max_batch):
+            self._go_on()
+        self._begin()
+
+    async def resume(self) -> None:
+        """Look into the spool, and begin to write what an earlier run left there. Saves are seen to once more; openings are only
+        written, since the workers that waited for them may be gone. Call when every monitor is known."""
+        for handle, known in (await self._backlog.open()).items():
+            self._places[handle] = known.place
+            if known.saved is not None:
+                self._follow(known.saved, known.place)
+        if self.queued:
+            self.log.info("ingest: an earlier run left {count} changes in the spool", count=self.queued)
+            self._begin()
+
+    def _begin(self) -> None:
         if self._working is None:
             self._working = Deferred.fromCoroutine(self._work())
 
@@ -118,34 +150,88 @@ class Writer(Service):
             await ended(self._working)
 
     def stopService(self) -> Deferred[None]:
-        """End at once: a batch under way is given up (it is in the database or it is not), what is queued is not written.
+        """End at once: a batch under way is given up (it is in the database or it is not). What is not written is left in the spool for
+        the next run; without a spool it is lost.
 
         Wait for `drained` first for anything better.
         """
         Service.stopService(self)
-        if self._working is None:
-            return succeed(None)
-        over = ended(self._working)
-        self._working.cancel()
-        return over
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._working is not None or self._saved:
+            await self._backlog.keep()
+        if self._working is not None:
+            over = ended(self._working)
+            self._working.cancel()
+            await over
+        await self._backlog.close()
 
     async def _work(self) -> None:
         try:
             # Give the reactor's turn a chance to end, so that what one read of a socket brought goes into one batch.
             await deferLater(self._reactor, 0)
-            while batch := self._queue.take(self._max_batch):
-                await self._write(batch)
+            while (batch := await self._next()) is not None:
+                late = self._reactor.callLater(SPOOL_AFTER, self._late)
+                try:
+                    await self._write(await self._missing(batch), batch.earlier)
+                except CancelledError:
+                    raise
+                except Exception:
+                    self.log.failure("ingest: the writer failed on a batch; it goes on with the next")
+                    self.figures.refused += len(batch.changes)
+                finally:
+                    if late.active():
+                        late.cancel()
+                await self._backlog.done(batch)
         except CancelledError:
             return
         except Exception:
-            self.log.failure("ingest: the writer failed on a batch; it goes on with the next")
-            self.figures.refused += len(batch)
+            self.log.failure("ingest: the writer failed; it begins anew with what comes next")
         finally:
             self._working = None
-        if len(self._queue):
-            self._working = Deferred.fromCoroutine(self._work())
 
-    async def _write(self, batch: Sequence[Change]) -> None:
+    async def _next(self) -> Batch | None:
+        """The next batch. Where nothing is urgent, bulk that follows hard on other bulk waits a moment for company."""
+        backlog = self._backlog
+        wait = self._bulk_due - self._reactor.seconds()
+        if wait > 0 and 0 < len(backlog) < self._max_batch and not backlog.urgent:
+            self._company = Deferred()
+            timer = self._reactor.callLater(wait, self._go_on)
+            try:
+                await self._company
+            finally:
+                self._company = None
+                if timer.active():
+                    timer.cancel()
+        now = self._reactor.seconds()
+        bulk = not backlog.urgent or now >= self._bulk_due or len(backlog) >= self._max_batch
+        if bulk:
+            self._bulk_due = now + COMPANY_SECONDS
+        return await backlog.take(self._max_batch, bulk=bulk)
+
+    def _go_on(self) -> None:
+        if self._company is not None and not self._company.called:
+            self._company.callback(None)
+
+    def _late(self) -> None:
+        self._backlog.to_disk(self.figures.last_error or f"the database has not answered for {SPOOL_AFTER:g} s")
+
+    async def _missing(self, batch: Batch) -> Sequence[Change]:
+        """The batch less those openings that were committed before an earlier run could take note of it."""
+        delay = FIRST_DELAY
+        while batch.doubtful:
+            taken = [place.event_id for place in self._places.values()]
+            try:
+                found = await self._store.opened(batch.doubtful, taken, self._monitors())
+            except Retryable as error:
+                delay = await self._pause(error, delay)
+                continue
+            self._places.update(found)
+            return [c for c in batch.changes if not (isinstance(c, OpenEvent) and c.handle in found)]
+        return batch.changes
+
+    async def _write(self, batch: Sequence[Change], earlier: bool) -> None:
         """Get `batch` into the database, however long it takes, less what the database refuses."""
         changes = self._placeable(batch)
         delay = FIRST_DELAY
@@ -159,19 +245,19 @@ class Writer(Service):
             except Unsure as unsure:
                 self.figures.unsure += 1
                 if await self._landed(unsure):
-                    self._committed(changes, unsure.places)
+                    self._committed(changes, unsure.places, earlier)
                     return
             except Refused as error:
                 if len(changes) == 1:
                     self._refuse(changes[0], error)
                     return
                 middle = len(changes) // 2
-                await self._write(changes[:middle])
-                await self._write(changes[middle:])
+                await self._write(changes[:middle], earlier)
+                await self._write(changes[middle:], earlier)
                 return
             else:
                 self.commit_seconds.add(self._reactor.seconds() - begun)
-                self._committed(changes, opened)
+                self._committed(changes, opened, earlier)
                 return
 
     async def _landed(self, unsure: Unsure) -> bool:
@@ -201,6 +287,11 @@ class Writer(Service):
             self.log.warn("ingest: dropped {orphaned} changes of events that have no row", orphaned=orphaned)
         return changes
 
+    def _known(self, handle: str) -> Known | None:
+        """What the spool must keep of an event."""
+        place = self._place(handle)
+        return None if place is None else Known(place, self._saved.get(handle))
+
     def _place(self, handle: str) -> EventPlace | None:
         return self._places.get(handle) or self._closed.get(handle)
 
@@ -214,7 +305,7 @@ class Writer(Service):
             error=str(error),
         )
 
-    def _committed(self, changes: Sequence[Change], opened: Mapping[str, EventPlace]) -> None:
+    def _committed(self, changes: Sequence[Change], opened: Mapping[str, EventPlace], earlier: bool) -> None:
         """The batch is in the database: only now may anything else come of it."""
         figures = self.figures
         figures.batches += 1
@@ -229,11 +320,19 @@ class Writer(Service):
             if place is None:
                 continue
             if isinstance(change, CloseEvent):
+                self._saved.pop(change.handle, None)
                 self._closed[change.handle] = place
                 self._places.pop(change.handle, None)
                 while len(self._closed) > REMEMBERED_CLOSED:
                     self._closed.popitem(last=False)
-            try:
-                self._effect(change, place)
-            except Exception:
-                self.log.failure("ingest: the effect of a {kind} failed", kind=type(change).__name__)
+            if not (earlier and isinstance(change, OpenEvent)):
+                self._follow(change, place)
+
+    def _follow(self, change: OpenEvent | ClipSaved | CloseEvent, place: EventPlace) -> None:
+        """What follows from a change that is in the database."""
+        if isinstance(change, ClipSaved):
+            self._saved[change.handle] = change
+        try:
+            self._effect(change, place)
+        except Exception:
+            self.log.failure("ingest: the effect of a {kind} failed", kind=type(change).__name__)

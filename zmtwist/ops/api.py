@@ -12,6 +12,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from zmtwist.ingest.reconcile import USUAL_DAYS
 from zmtwist.ops.desk import Desk, unavailable
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.http import error_answer, header, json_answer
@@ -54,8 +55,7 @@ class Api:
     @app.route("/api/monitors/<int:monitor_id>/pipeline", methods=["GET"])
     async def pipeline(self, request: Request, monitor_id: int) -> bytes:
         """Its document, redacted."""
-        diff = _argument(request, "diff") not in (None, "0", "false")
-        return json_answer(request, await self._desk.pipeline(monitor_id, diff=diff))
+        return json_answer(request, await self._desk.pipeline(monitor_id, diff=_flag(request, "diff")))
 
     @app.route("/api/monitors/<int:monitor_id>/why", methods=["GET"])
     def why(self, request: Request, monitor_id: int) -> bytes:
@@ -71,6 +71,15 @@ class Api:
     async def reconcile(self, request: Request) -> bytes:
         """Look at the database now."""
         return json_answer(request, await self._desk.reconcile())
+
+    @app.route("/api/recover", methods=["POST"])
+    async def recover(self, request: Request) -> bytes:
+        """Bring rows and clips together."""
+        days = _number(request, "days")
+        found = await self._desk.recover(
+            USUAL_DAYS if days is None else days, dry_run=_flag(request, "dry_run"), force=_flag(request, "force")
+        )
+        return json_answer(request, found)
 
     @app.route("/api/handoff", methods=["POST"])
     async def handoff(self, request: Request) -> bytes:
@@ -98,10 +107,10 @@ class Api:
         return json_answer(request, openapi())
 
     @app.route("/metrics", methods=["GET"])
-    def metrics(self, request: Request) -> bytes:
+    async def metrics(self, request: Request) -> bytes:
         """For Prometheus."""
         request.setHeader(b"content-type", CONTENT_TYPE.encode())
-        return self._metrics.text()
+        return await self._metrics.text()
 
     @app.handle_errors(ApiError)
     def _told(self, request: IRequest, failure: Failure) -> bytes:
@@ -144,6 +153,10 @@ def _argument(request: Request, name: str) -> str | None:
         raise ApiError(400, "bad_request", f"{name} is given more than once")
     text: str = values[0].decode("utf-8", "replace")
     return text
+
+
+def _flag(request: Request, name: str) -> bool:
+    return _argument(request, name) not in (None, "0", "false")
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -13,8 +13,9 @@ import attrs
 from zmtwist.ops.address import Address
 from zmtwist.ops.token import BadToken, read_token
 
-TIMEOUT = 90.0
-"""Seconds for one answer: a reconcile reads the database, which may take its time."""
+ANSWER_SECONDS = 30.0
+ORDER_SECONDS = 90.0
+"""An order may read the database, which may take its time."""
 
 STREAM_TIMEOUT = 60.0
 """A stream says something at least every 15 s."""
@@ -57,11 +58,11 @@ class Client:
 
     def get(self, path: str) -> Any:
         """The JSON that is at `path`. Raises Unreachable or Refused."""
-        return self._ask("GET", path)
+        return self._ask("GET", path, ANSWER_SECONDS)
 
-    def post(self, path: str) -> Any:
-        """The JSON answer to an order. Raises as `get`."""
-        return self._ask("POST", path)
+    def post(self, path: str, seconds: float | None = None) -> Any:
+        """The JSON answer to an order, which may take so long. Raises as `get`."""
+        return self._ask("POST", path, ORDER_SECONDS if seconds is None else seconds)
 
     def stream(self, path: str) -> Iterator[tuple[str, Any]]:
         """Name and JSON of each entry of an event stream, until it ends. Raises as `get`."""
@@ -83,8 +84,8 @@ class Client:
         finally:
             connection.close()
 
-    def _ask(self, method: str, path: str) -> Any:
-        connection, answer = self._send(method, path, TIMEOUT)
+    def _ask(self, method: str, path: str, seconds: float) -> Any:
+        connection, answer = self._send(method, path, seconds)
         try:
             return json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -22,6 +22,7 @@ from zmtwist.ops.address import BadAddress, client_address
 from zmtwist.ops.client import Client, Refused, Unreachable
 from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.show import findings_lines
+from zmtwist.ops.table import clean
 from zmtwist.settings import ConfigError, api_endpoint, load, token_file
 
 OK, FAILED, USAGE, UNREACHABLE, NO_MONITOR, FORBIDDEN = range(6)
@@ -117,6 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--count", metavar="COUNT", type=_whole, help="end after so many looks")
     asks("reconcile", "read the database and act on it now", verbs.reconcile)
     asks("handoff", "end the service, but leave its workers recording for the next one", verbs.handoff)
+    recover = asks("recover", "bring events and clips together again", verbs.recover)
+    recover.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    recover.add_argument(
+        "--days", metavar="N", type=_whole, default=7, help="how far back closed events are looked at (7)"
+    )
+    recover.add_argument("--force", action="store_true", help="even where more than half seems wrong")
+    fsck = verb("fsck", "hold events and clips against each other, and change nothing; the service need not run")
+    fsck.add_argument("--zm-conf", metavar="FILE", default=zmconf.DEFAULT_PATH, help="ZoneMinder's own configuration")
+    fsck.set_defaults(run=_fsck)
     doctor = verb("doctor", "look at everything that the service needs; it need not run")
     doctor.add_argument("--zm-conf", metavar="FILE", default=zmconf.DEFAULT_PATH, help="ZoneMinder's own configuration")
     doctor.set_defaults(run=_doctor)
@@ -145,6 +155,19 @@ def _doctor(options: argparse.Namespace) -> int:
     bad = any(one["verdict"] == "FAIL" for one in findings)
     verbs.say(options, {"ok": not bad, "findings": findings}, lambda: findings_lines(findings))
     return FAILED if bad else OK
+
+
+def _fsck(options: argparse.Namespace) -> int:
+    from zmtwist.ops.fsck import CannotCheck, check
+
+    try:
+        checked = check(options.config or DEFAULT_CONFIG, options.zm_conf)
+    except CannotCheck as error:
+        return _failed(options, FAILED, "database_away", str(error))
+    told = {"events": checked.events, "clips": checked.clips, "wrong": [attrs.asdict(one) for one in checked.wrong]}
+    lines = [*map(str, checked.wrong), f"{checked.events} events, {checked.clips} clips, {len(checked.wrong)} wrong"]
+    verbs.say(options, told, lambda: map(clean, lines))
+    return FAILED if checked.wrong else OK
 
 
 def _check_config(options: argparse.Namespace) -> int:

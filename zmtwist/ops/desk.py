@@ -9,14 +9,17 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from zmtwist import __version__
-from zmtwist.fleet.fleet import CannotLeave, Fleet, NotInFleet
+from zmtwist._version import __version__
+from zmtwist.fleet.adopt import CannotLeave
+from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ops.documents import difference_view, document_view
 from zmtwist.ops.errors import ApiError, no_such_monitor, starting
 from zmtwist.ops.figures import Figures
 from zmtwist.ops.lag import Lag
+from zmtwist.ops.recovery import outcome_view
 from zmtwist.ops.view import advice_view, at, monitor_view, why_view, writer_view
 from zmtwist.ops.why import NO_SUCH, absent
 from zmtwist.pipeline.document import Document, Refusal
@@ -36,6 +39,10 @@ class Running(Protocol):
     @property
     def ingest(self) -> Ingest | None:
         """What becomes of what they say."""
+
+    @property
+    def recovery(self) -> Reconciler | None:
+        """What brings rows and clips together; None until the database has answered."""
 
     @property
     def database(self) -> Database:
@@ -168,6 +175,18 @@ class Desk:
         await fleet.reconcile()
         self._database_answers(fleet)
         return {"monitors": len(fleet.status())}
+
+    async def recover(self, days_back: int, *, dry_run: bool, force: bool) -> dict[str, Any]:
+        """Bring rows and clips together; see `ingest.reconcile`."""
+        recovery = self.running.recovery
+        self._fleet()
+        if recovery is None:
+            raise starting()
+        try:
+            outcome = await recovery.recover(days_back=days_back, dry_run=dry_run, force=force)
+        except OSError as error:
+            raise ApiError(503, "storage_away", f"{error.filename}: {error.strerror}") from None
+        return outcome_view(outcome)
 
     async def hand_off(self) -> dict[str, Any]:
         """See `Running.handoff`."""

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.redact import mask
 
 
 def document_view(wanted: Document, running: Document | None) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def document_view(wanted: Document, running: Document | None) -> dict[str, Any]:
         "digest": wanted.digest,
         "running_digest": None if running is None else running.digest,
         "mode": wanted.mode,
-        "warnings": list(wanted.warnings),
+        "warnings": [mask(warning) for warning in wanted.warnings],
         "document": json.loads(wanted.redacted()),
     }
 
@@ -30,7 +31,13 @@ def difference_view(
     """
     shown: dict[str, Any] = {"id": monitor_id, "running_digest": running.digest if running else adopted_digest}
     if isinstance(coming, Refusal):
-        return {**shown, "digest": None, "same": False, "diff": [], "note": f"it would be refused: {coming.reason}"}
+        return {
+            **shown,
+            "digest": None,
+            "same": False,
+            "diff": [],
+            "note": f"it would be refused: {mask(coming.reason)}",
+        }
     shown |= {"digest": coming.digest, "same": shown["running_digest"] == coming.digest, "note": ""}
     if running is None:
         if not shown["same"]:

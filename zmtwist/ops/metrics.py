@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -14,8 +15,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 
-from zmtwist import __version__
+from zmtwist._version import __version__
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.latency import Latencies
@@ -32,16 +35,32 @@ class Metrics:
     """All metrics of one service, in a registry of their own."""
 
     def __init__(
-        self, running: Running, figures: Figures, lag: Lag, streams: Callable[[], int], started_us: int
+        self,
+        reactor: Any,
+        running: Running,
+        figures: Figures,
+        lag: Lag,
+        streams: Callable[[], int],
+        started_us: int,
     ) -> None:
+        self._reactor = reactor
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_ServiceCollector(running, lag, streams, started_us))
         self._registry.register(_FleetCollector(running, figures))
         self._registry.register(_IngestCollector(running))
 
-    def text(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def text(self) -> Deferred[bytes]:
+        """The metrics in Prometheus' text format. They are collected at once; writing them out takes long enough for a thread."""
+        collected = _Collected(tuple(self._registry.collect()))
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), generate_latest, collected)
+
+
+class _Collected(Collector):
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(self._metrics)
 
 
 class _ServiceCollector(Collector):
@@ -158,7 +177,14 @@ class _IngestCollector(Collector):
         )
         dropped.add_metric(("refused",), figures.refused)
         dropped.add_metric(("orphaned",), figures.orphaned)
+        dropped.add_metric(("gave_way",), figures.spool.gave_way)
         yield dropped
+        yield _gauge("zmnext_spool_changes", "Changes that wait on disk.", figures.spool.now)
+        yield _gauge("zmnext_spool_bytes", "What they take there.", figures.spool.bytes)
+        yield _gauge(
+            "zmnext_spool_trouble", "1 while the spool can't be written or read.", figures.spool.trouble is not None
+        )
+        yield _counter("zmnext_spool_spooled", "Changes that went through the spool.", figures.spool.ever)
         yield _kinds(ingest)
         yield _histogram("zmnext_commit_seconds", "Time for one transaction.", writer.commit_seconds)
         yield _histogram(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zmtwist import __version__
+from zmtwist._version import __version__
 from zmtwist.fleet.status import State
 from zmtwist.ops.orders import ORDERS
 
@@ -107,6 +107,23 @@ _SCHEMAS: dict[str, Schema] = {
         )
     ),
     "Reconciled": _object(monitors=_WHOLE),
+    "Recovered": _object(
+        done=_FLAG,
+        actions=_list(
+            _object(
+                kind={
+                    "type": "string",
+                    "enum": ["close_from_file", "close_empty", "make_event", "set_aside", "leave_open", "report"],
+                },
+                monitor_id=_WHOLE,
+                event_id=_MAYBE_WHOLE,
+                path=_MAYBE_TEXT,
+                text=_TEXT,
+            )
+        ),
+        stopped=_list(_TEXT),
+        failed=_list(_TEXT),
+    ),
     "HandedOff": _object(workers=_WHOLE),
 }
 
@@ -171,6 +188,15 @@ def openapi() -> Schema:
                 "post": _does("Order it; gives it as it is afterwards.", "Monitor", _ID, _VERB)
             },
             "/api/reconcile": {"post": _does("Read the database and act on it now.", "Reconciled")},
+            "/api/recover": {
+                "post": _does(
+                    "Bring rows and clips together; what it did, or would do.",
+                    "Recovered",
+                    _query("dry_run", {"type": "string", "enum": ["0", "1"]}, "Only say what would be done."),
+                    _query("days", _WHOLE, "How far back closed events are looked at; 7 unless told."),
+                    _query("force", {"type": "string", "enum": ["0", "1"]}, "Even where more than half seems wrong."),
+                )
+            },
             "/api/handoff": {
                 "post": _does("End the service and leave its workers recording.", "HandedOff", status="202")
             },

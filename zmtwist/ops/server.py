@@ -79,7 +79,7 @@ class ApiService(Service):
         self._feed = Feed(f"{started_us:x}", wall)
         self._streams = Streams(reactor, self._feed)
         desk = Desk(running, self._figures, self._lag, wall, started_us, None if zone is None else ZoneInfo(zone))
-        metrics = Metrics(running, self._figures, self._lag, lambda: len(self._streams), started_us)
+        metrics = Metrics(reactor, running, self._figures, self._lag, lambda: len(self._streams), started_us)
         self._root: IResource = Api(desk, metrics, self._streams).app.resource()
         self._factories: list[LimitedFactory] = []
         self._ports: list[IListeningPort] = []

@@ -28,6 +28,12 @@ def status_lines(answer: Answer) -> list[str]:
             f"ingest    {ingest['queued']} changes wait, {ingest['committed']} written in {ingest['batches']} batches, "
             f"{ingest['refused']} refused, {ingest['orphaned']} without an event"
         )
+        spool = ingest["spool"]
+        if spool["now"] or spool["gave_way"] or spool["trouble"]:
+            lines.append(
+                f"spool     {spool['now']} changes on disk, {spool['bytes'] // 1024} KiB, {spool['gave_way']} gave way: "
+                f"{clean(spool['trouble'] or 'ok')}"
+            )
         if ingest["last_error"]:
             lines.append(f"          {clean(ingest['last_error'])}")
     lines.append(f"reactor   {1000 * lag['longest_of_last_minute']:.0f} ms late at most in the last minute")
@@ -109,6 +115,18 @@ def happening_line(name: str, told: Answer) -> str:
 def log_lines(answer: Answer) -> list[str]:
     """The last lines of a worker's log."""
     return [clean(line) for line in answer["log"]]
+
+
+def recovery_lines(answer: Answer) -> list[str]:
+    """What a recovery did, or would do."""
+    done = [one for one in answer["actions"] if one["kind"] != "leave_open"]
+    lines = [clean(one["text"]) for one in done]
+    lines += [f"stopped: {clean(text)}" for text in answer["stopped"]]
+    lines += [f"not done: {clean(text)}" for text in answer["failed"]]
+    if not lines:
+        return ["rows and files fit each other: there is nothing to recover"]
+    verb = "done" if answer["done"] else "would be done"
+    return [*lines, f"{len(done)} {verb}"]
 
 
 def findings_lines(findings: Sequence[Answer]) -> list[str]:

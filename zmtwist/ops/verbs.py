@@ -20,9 +20,13 @@ from zmtwist.ops.show import (
     monitors_lines,
     order_lines,
     pipeline_lines,
+    recovery_lines,
     status_lines,
 )
 from zmtwist.ops.table import clean
+
+RECOVERY_SECONDS = 3600.0
+"""Many clips may have to be read from end to end."""
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -104,6 +108,14 @@ def reconcile(client: Client, options: argparse.Namespace) -> int:
     """`reconcile`: look at the database now."""
     answer = client.post("/api/reconcile")
     return say(options, answer, lambda: [f"{answer['monitors']} monitors on zm-next, as the database says"])
+
+
+def recover(client: Client, options: argparse.Namespace) -> int:
+    """`recover [--dry-run] [--days N] [--force]`. Exit status 1 where something could not be done, or was not, for good reason."""
+    query = {"dry_run": int(options.dry_run), "force": int(options.force), "days": options.days}
+    answer = client.post(f"/api/recover?{urlencode(query)}", RECOVERY_SECONDS)
+    say(options, answer, lambda: recovery_lines(answer))
+    return 1 if answer["stopped"] or answer["failed"] else 0
 
 
 def watch(client: Client, options: argparse.Namespace) -> int:

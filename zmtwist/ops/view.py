@@ -69,6 +69,8 @@ def writer_view(figures: WriterFigures, queued: int) -> dict[str, Any]:
     """How the writing goes."""
     shown = {"queued": queued, **{name: value for name, value in attrs.asdict(figures).items() if value is not None}}
     shown["last_error"] = None if figures.last_error is None else mask(figures.last_error)
+    trouble = figures.spool.trouble
+    shown["spool"] = {**attrs.asdict(figures.spool), "trouble": None if trouble is None else mask(trouble)}
     return shown
 
 

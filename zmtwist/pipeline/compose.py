@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from zmtwist.config import MonitorOverride, PipelineConfig
-from zmtwist.pipeline.capture import Capture, capture
+from zmtwist.pipeline.capture import MAIN_STREAM, Capture, capture
 from zmtwist.pipeline.document import Document, Refusal, Unfit, dump
 from zmtwist.pipeline.graph import (
     DETECTORS,
@@ -15,6 +15,7 @@ from zmtwist.pipeline.graph import (
     GraphText,
     Node,
     can_trigger,
+    detect_size,
     fit,
     parse_graph,
     secrets,
@@ -105,6 +106,7 @@ class _Composer:
             mode=mode,
             store_root=None if store is None else store["cfg"]["root"],
             pre_roll_sec=store["cfg"]["pre_roll_sec"] if store is not None and mode == "event" else 0,
+            detect_size=detect_size(children, monitor) if source.detect_stream == MAIN_STREAM else None,
             private=private,
             warnings=tuple(map(mask, self.warnings)),
             secrets=tuple(dict.fromkeys((*source.secrets, *_of_broker(broker), *secrets(stored or [])))),

@@ -29,6 +29,8 @@ class Document:
     """The directory that clips are written under; None where nothing is recorded."""
     pre_roll_sec: int = 0
     """By how many seconds a triggered clip begins before its trigger; 0 outside event mode."""
+    detect_size: tuple[int, int] | None = None
+    """The size of the picture in which objects are detected, before it is turned upright; None where that is not known."""
     private: bool = False
     """The recording is masked: nobody may be shown the camera's own stream."""
     warnings: tuple[str, ...] = ()

@@ -248,6 +248,15 @@ def _fit(node: Node, monitor: Monitor, areas: Sequence[Area], size: tuple[int, i
     return {**node, "cfg": cfg, "children": children}
 
 
+def detect_size(nodes: Sequence[Node], monitor: Monitor) -> tuple[int, int] | None:
+    """The size of the main stream's picture as detectors in the tree get it; None where it is not known, or not one for all."""
+    size = (monitor.width, monitor.height)
+    decoders = [node["cfg"] for node in walk(nodes) if node["kind"] == "decode_ffmpeg"]
+    sizes = {_scaled(cfg.get("scale", "orig"), size) for cfg in decoders} or {size}
+    found = sizes.pop() if len(sizes) == 1 else None
+    return found if found is not None and known_size(found) else None
+
+
 def _scaled(scale: Any, size: tuple[int, int] | None) -> tuple[int, int] | None:
     """The picture's size behind a decoder with this `scale`; None where that can't be told."""
     if scale == "orig":

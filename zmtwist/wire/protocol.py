@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, cast
 from typing import Protocol as TypingProtocol
-from typing import cast
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -36,6 +37,10 @@ class StreamReceiver(TypingProtocol):
         """The connection is gone, for good. `reason` is for people."""
 
 
+READ_BYTES = 4096
+"""Read at once from an events link: a few dozen events, some half a millisecond's work."""
+
+
 class StreamSocketProtocol(Protocol):
     """One end of a stream socket. It never pauses reading: a worker that can't write stops its camera (doc/reference/wire.md).
 
@@ -46,6 +51,7 @@ class StreamSocketProtocol(Protocol):
     def __init__(
         self, receiver: StreamReceiver, *, skip_media: bool = False, skipped: Counter[str] | None = None
     ) -> None:
+        self._skip_media = skip_media
         self.decoder = FrameDecoder(skip_media=skip_media, skipped=skipped)
         self.bytes_received = 0
         self.messages_received = 0
@@ -54,6 +60,10 @@ class StreamSocketProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Twisted calls this when the connection is there."""
+        transport: Any = self.transport
+        if self._skip_media and isinstance(transport, FileDescriptor):
+            # The reactor reads every socket once in a turn: this bounds what a flood on all of them costs before anything else is done.
+            transport.bufferSize = READ_BYTES
         if self._receiver is not None:
             with carry_on:
                 self._receiver.connected(self)

@@ -3,6 +3,7 @@
 Locks are taken in ZoneMinder's documented order: Events by id; then, where triggers or statements of ours will touch more than one
 event's counts, the bucket rows table by table, and Event_Summaries by monitor. Only then anything is written, so that it no longer matters
 what the triggers touch when. Storage stays out, but on versions whose triggers update it: there it comes right after Events.
+Tags are written last, by name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.zm.beside import data_frames, data_statements, renumbering, stored_data, tag_statements
 from zmtwist.zm.dialect import Sql, Statement, ids
 from zmtwist.zm.errors import Refused
 from zmtwist.zm.fold import Touch, fold
@@ -63,6 +65,7 @@ def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
     )
     _lock_counts(sql, schema, known, touches, rows, opened)
     places = _open_events(sql, schema, opened, batch)
+    stored = stored_data(sql, schema, known, touches)
     vanished = tuple(handle for handle, place in known.items() if place.event_id not in rows)
     updates: list[Update] = []
     for handle, touch in touches.items():
@@ -73,11 +76,25 @@ def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
             here = known[handle]
             row = rows[here.event_id]
             if needs_stored_frames(touch, row):
-                row = attrs.evolve(row, frames=_read_frames(sql, here.event_id))
+                frames = _read_frames(sql, here.event_id)
+                row = attrs.evolve(row, frames=frames, data_frames=data_frames(sql, schema, here.event_id))
             updates.append(update_for(touch, here, row, schema, batch.zone))
     updates.sort(key=lambda update: update.place.event_id)
     counts = list(_counts(sql, schema, places.values()))
-    sql.run_all([*counts, *statements_for(updates, sql.dialect), *_frames(updates, batch.zone)])
+    present = [
+        (places.get(handle) or known[handle], touch) for handle, touch in touches.items() if handle not in vanished
+    ]
+    sql.run_all(
+        [
+            *counts,
+            *statements_for(updates, sql.dialect),
+            *_frames(updates, batch.zone),
+            *data_statements(((here, touch.data) for here, touch in present), stored, schema, batch.zone),
+            *_renumbered(updates, schema),
+            *data_statements(((here, touch.late) for here, touch in present), stored, schema, batch.zone),
+            *tag_statements(((here, touch.tags) for here, touch in present), schema, sql.dialect),
+        ]
+    )
     return Written(
         places=places,
         live=tuple(places[change.handle] for change in opened if change.token and not touches[change.handle].closed),
@@ -222,6 +239,12 @@ def _counts(sql: Sql, schema: Schema, opened: Iterable[EventPlace]) -> Iterator[
         more = ", ".join(f"{column} = COALESCE(Event_Summaries.{column}, 0) + new({column})" for column in columns)
         tail = sql.dialect.on_duplicate("MonitorId", more)
         yield f"INSERT INTO Event_Summaries (MonitorId, {', '.join(columns)}) VALUES {counts} {tail}", ()
+
+
+def _renumbered(updates: Iterable[Update], schema: Schema) -> Iterator[Statement]:
+    for update in updates:
+        if schema.event_data:
+            yield from renumbering(update.place.event_id, update.renumbered)
 
 
 def _frames(updates: Iterable[Update], zone: tzinfo | None) -> Iterator[Statement]:

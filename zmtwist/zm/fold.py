@@ -6,38 +6,52 @@ from collections.abc import Iterable
 
 import attrs
 
-from zmtwist.changes import AddFrame, Change, CloseEvent, OpenEvent, Tally, UpdateEvent
+from zmtwist.changes import AddData, AddFrame, AddTag, Change, CloseEvent, OpenEvent, Tally, UpdateEvent
 
 
 @attrs.define
 class Touch:
     """What a batch says of one event. Built by `fold`, read only after that.
 
-    `length_us`, `tally` and `cause` are the last ones given, `frames_seen` is the highest count, `notes` are in order. Once an event is
-    closed, only notes are still taken (a description may come late): its figures are final.
+    `length_us`, `tally` and `cause` are the last ones given, `frames_seen` is the highest count, `notes` are in order; `first` is what its
+    first frame became, `frames` are the others. Once an event is closed, only notes, tags and data (`late`) are still taken (a description
+    may come late): its figures are final.
     """
 
     handle: str
     opened: OpenEvent | None = None
+    first: AddFrame | None = None
     frames: list[AddFrame] = attrs.field(factory=list)
     length_us: int | None = None
     frames_seen: int = 0
     tally: Tally | None = None
     cause: str | None = None
     notes: list[str] = attrs.field(factory=list)
+    tags: list[str] = attrs.field(factory=list)
+    data: list[AddData] = attrs.field(factory=list)
+    late: list[AddData] = attrs.field(factory=list)
     closed: CloseEvent | None = None
+
+    @property
+    def all_data(self) -> list[AddData]:
+        """Rows of data from before and after the close."""
+        return self.data + self.late if self.late else self.data
 
     @property
     def says_nothing(self) -> bool:
         """There is nothing in it to write."""
         return not (
             self.opened
+            or self.first
             or self.frames
             or self.length_us is not None
             or self.frames_seen
             or self.tally
             or self.cause is not None
             or self.notes
+            or self.tags
+            or self.data
+            or self.late
             or self.closed
         )
 
@@ -50,7 +64,11 @@ def fold(changes: Iterable[Change]) -> dict[str, Touch]:
         if touch is None:
             touch = touches[change.handle] = Touch(change.handle)
         if isinstance(change, AddFrame):
-            if touch.closed is None:
+            if touch.closed is not None:
+                continue
+            if change.frame_id == 1:
+                touch.first = change
+            else:
                 touch.frames.append(change)
         elif isinstance(change, OpenEvent):
             touch.opened = change
@@ -58,6 +76,10 @@ def fold(changes: Iterable[Change]) -> dict[str, Touch]:
             _update(touch, change)
         elif isinstance(change, CloseEvent):
             _close(touch, change)
+        elif isinstance(change, AddTag):
+            touch.tags.append(change.name)
+        elif isinstance(change, AddData):
+            (touch.data if touch.closed is None else touch.late).append(change)
     return {handle: touch for handle, touch in touches.items() if not touch.says_nothing}
 
 

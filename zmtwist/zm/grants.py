@@ -19,13 +19,13 @@ _NEEDED: Mapping[str, frozenset[str]] = {
     "monitor_pipeline": _READ,
     "Storage": frozenset({"SELECT", "UPDATE"}),
     "Events": _WRITE,
-    "Frames": _ADD | {"DELETE"},
+    "Frames": _WRITE | {"DELETE"},
     **dict.fromkeys(BUCKETS, _ADD),
     "Event_Summaries": _WRITE,
     "Monitor_Status": _WRITE,
-    "Tags": _ADD,
+    "Tags": _WRITE,
     "Events_Tags": _ADD,
-    "Event_Data": _ADD,
+    "Event_Data": _WRITE,
 }
 
 _LINE = re.compile(

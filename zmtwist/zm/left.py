@@ -57,7 +57,7 @@ class LeftRow:
     frames: int
     disk_bytes: int | None = None
     last_frame: int = 0
-    tally: Tally = Tally()
+    tally: Tally = attrs.field(factory=Tally)
 
     @property
     def event_id(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
 from typing import NamedTuple
@@ -74,6 +75,11 @@ def frame(change: AddFrame) -> Frame:
     return Frame(change.frame_id, kind, centis, score)
 
 
+def first_frame(change: AddFrame | None) -> Frame:
+    """The first row, an alarm if `change` says so. Its Delta is 0 whenever its event came: video time 0 is Delta 0."""
+    return FIRST_FRAME if change is None else frame(change)._replace(frame_id=1, centis=0)
+
+
 def risen(changes: Iterable[AddFrame], last: int) -> list[Frame]:
     """Rows for the changes whose FrameId is above all before, `last` included. Others are already there (a batch written again), or
     would stand out of order, which scrambles ZoneMinder's cues; either way they are left out."""
@@ -108,23 +114,40 @@ def frame_values(event_id: int, frames: Iterable[Frame], start_us: int, zone: tz
 def settle(rows: Iterable[Frame], frames: int, length_us: int) -> list[Frame]:
     """The rows with the ordinals that their Deltas have in a finished clip of `frames` frames: ascending, distinct, 1 to `frames`.
 
-    If there are more rows than frames, those with the lowest scores go, never the first. The same again gives the same.
+    An alarm that belongs on the first frame takes the place of a first row without a score. If there are more rows than frames, those
+    with the lowest scores go, never the first. The same again gives the same.
     """
+    return [row for _, row in settled(rows, frames, length_us)]
+
+
+def settled(rows: Iterable[Frame], frames: int, length_us: int) -> list[tuple[int, Frame]]:
+    """As `settle`, each row with the FrameId that it had."""
     ordered = sorted(rows, key=lambda row: (row.centis, row.frame_id))
+    span = hundredths(length_us)
+
+    def ideal(row: Frame) -> int:
+        return 1 + (2 * row.centis * (frames - 1) + span) // (2 * span) if span else 1
+
+    if len(ordered) > 1 and not ordered[0].score and ordered[1].score and ideal(ordered[1]) == 1:
+        ordered[:2] = [ordered[1]._replace(centis=ordered[0].centis)]
     if surplus := len(ordered) - frames:
         lowest = sorted(range(1, len(ordered)), key=lambda i: (ordered[i].score, -i))[: max(0, surplus)]
         gone = set(lowest)
         ordered = [row for i, row in enumerate(ordered) if i not in gone]
-    span = hundredths(length_us)
     ordinals: list[int] = []
     for row in ordered:
-        ideal = 1 + (2 * row.centis * (frames - 1) + span) // (2 * span) if span else 1
-        ordinals.append(max(ideal, ordinals[-1] + 1 if ordinals else 1))
+        ordinals.append(max(ideal(row), ordinals[-1] + 1 if ordinals else 1))
     most = frames
     for i in range(len(ordinals) - 1, -1, -1):
         ordinals[i] = most = min(ordinals[i], most)
         most -= 1
-    return [row._replace(frame_id=ordinal) for row, ordinal in zip(ordered, ordinals, strict=True)]
+    return [(row.frame_id, row._replace(frame_id=new)) for row, new in zip(ordered, ordinals, strict=True)]
+
+
+def moved_to(pairs: Sequence[tuple[int, Frame]], numbers: Iterable[int]) -> dict[int, int]:
+    """For FrameIds as they were before `settled` gave `pairs`, the one that each has now; of a row that went, that of the one before."""
+    olds = sorted((old, row.frame_id) for old, row in pairs)
+    return {number: olds[max(0, bisect_right(olds, (number, INT)) - 1)][1] for number in numbers} if olds else {}
 
 
 def recount(rows: Iterable[Frame]) -> Tally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,13 @@ from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.errors import CommitLost, DatabaseError, Refused, Retryable, Unsure, Unusable
 from zmtwist.zm.events import Batch, write
+from zmtwist.zm.found import Search, find_opened
 from zmtwist.zm.paths import EventPlace
 from zmtwist.zm.pool import Database
 from zmtwist.zm.written import Written, add_to_storage, landed, name_videos
 
 if TYPE_CHECKING:
-    from zmtwist.changes import Change
+    from zmtwist.changes import Change, OpenEvent
 
 log = Logger()
 
@@ -44,6 +45,20 @@ class EventStore:
     def landed(self, unsure: Unsure) -> Deferred[bool]:
         """See `IEventStore.landed`. False as well for a batch that left nothing to tell by: that one may be written twice."""
         return Deferred.fromCoroutine(self._landed(unsure.written))
+
+    def opened(
+        self, openings: Sequence[OpenEvent], taken: Collection[int], monitors: Mapping[int, Monitor]
+    ) -> Deferred[Mapping[str, EventPlace]]:
+        """See `IEventStore.opened`."""
+        return Deferred.fromCoroutine(self._opened(Search(openings, taken, monitors, self._zone, self._event_name)))
+
+    async def _opened(self, search: Search) -> Mapping[str, EventPlace]:
+        try:
+            return await self._database.interact(find_opened, await self._database.schema(), search)
+        except Retryable:
+            raise
+        except DatabaseError as error:  # a statement of our own making: what fails it is the database's own trouble
+            raise Retryable(str(error)) from None
 
     async def _commit(self, batch: Batch) -> Mapping[str, EventPlace]:
         try:

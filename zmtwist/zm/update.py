@@ -13,7 +13,6 @@ from zmtwist.zm.dialect import Dialect, Statement
 from zmtwist.zm.fold import Touch
 from zmtwist.zm.paths import SECOND, EventPlace, local_time
 from zmtwist.zm.rows import (
-    FIRST_FRAME,
     INT,
     MAX_DELTA,
     MAX_LENGTH,
@@ -23,11 +22,13 @@ from zmtwist.zm.rows import (
     add_notes,
     clamp,
     decimal,
+    first_frame,
     fit,
     hundredths,
+    moved_to,
     recount,
     risen,
-    settle,
+    settled,
 )
 from zmtwist.zm.schema import Schema
 
@@ -37,19 +38,22 @@ RISING_AT_ONCE = 500
 @attrs.frozen
 class EventRow:
     """What an event's row and frames say before the batch. `last_frame` is the last stored FrameId, 0 without any; `frames` are read
-    only where they are to be settled: FrameId, Type, Delta, Score, in the order of insertion."""
+    only where they are to be settled: FrameId, Type, Delta, Score, in the order of insertion; `data_frames` are the FrameIds that its rows
+    of data name, read with them."""
 
     ended: bool = False
     disk_bytes: int = 0
     notes: str = ""
     last_frame: int = 0
     frames: Sequence[tuple[int, str, str, int]] = ()
+    data_frames: frozenset[int] = frozenset()
 
 
 @attrs.define
 class Update:
     """What to write of one event. `frames` are to be inserted, in place of all that are stored if `rewritten`. `grown` is by how many
-    bytes its size on disk changes; `ends`: it was open before; `name` is what it is called from now on, unless a user has named it."""
+    bytes its size on disk changes; `ends`: it was open before; `name` is what it is called from now on, unless a user has named it.
+    `first` is what a stored first frame becomes; `renumbered` are the FrameIds that change, for rows of data that name them."""
 
     place: EventPlace
     frames: list[Frame] = attrs.field(factory=list)
@@ -57,13 +61,15 @@ class Update:
     grown: int = 0
     ends: bool = False
     name: str | None = None
+    first: Frame | None = None
+    renumbered: dict[int, int] = attrs.field(factory=dict)
     columns: dict[str, object] = attrs.field(factory=dict)
     frames_at_least: int = 0
 
     @property
     def only_raises(self) -> bool:
         """Nothing of the event's row changes but its count of frames."""
-        return bool(self.frames_at_least) and not self.columns and not self.rewritten
+        return bool(self.frames_at_least) and not self.columns and not self.rewritten and self.first is None
 
     def statements(self, dialect: Dialect) -> Iterator[Statement]:
         """Update the event's row, and clear its frames if they are to be written anew."""
@@ -77,6 +83,11 @@ class Update:
             values += [NEW_EVENT, self.name]
         if sets:
             yield f"UPDATE Events SET {', '.join(sets)} WHERE Id = %s", (*values, self.place.event_id)
+        if self.first is not None:
+            # TimeStamp would become now.
+            sets_first = "Type = %s, Score = %s, TimeStamp = TimeStamp"
+            values = [self.first.kind, self.first.score, self.place.event_id]
+            yield f"UPDATE Frames SET {sets_first} WHERE EventId = %s AND FrameId = 1", values
         if self.rewritten:
             yield "DELETE FROM Frames WHERE EventId = %s", (self.place.event_id,)
 
@@ -116,15 +127,19 @@ def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, z
     if touch.notes and (notes := add_notes(row.notes, touch.notes, schema.column("Events", "Notes"))) != row.notes:
         columns["Notes"] = notes
     if touch.opened is not None:
-        update.frames.append(FIRST_FRAME)
+        update.frames.append(first_frame(touch.first))
     if row.ended and touch.closed is None:
         return update  # its figures are final
     if touch.cause is not None:
         columns["Cause"] = fit(touch.cause, schema.column("Events", "Cause"))
     if not row.ended:  # else its frames are all there, and may have got other numbers since
+        if touch.first is not None and touch.opened is None:
+            update.first = first_frame(touch.first)
         update.frames += risen(touch.frames, max(row.last_frame, len(update.frames)))
     last = update.frames[-1].frame_id if update.frames else row.last_frame
     if touch.closed is not None:
+        if not row.ended:
+            row = attrs.evolve(row, data_frames=row.data_frames.union(change.frame_id for change in touch.data))
         _close(update, touch.closed, row, last, schema, zone)
         return update
     if touch.length_us is not None:
@@ -142,11 +157,17 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
     tally = closed.tally
     if closed.settle or last > frames:
         stored = [Frame(frame_id, kind, _centis(delta), score) for frame_id, kind, delta, score in row.frames]
-        settled = settle(stored + update.frames, frames, closed.length_us)
-        tally = recount(settled)
+        if update.first is not None:
+            stored, update.first = [update.first if row.frame_id == 1 else row for row in stored], None
+        pairs = settled(stored + update.frames, frames, closed.length_us)
+        named = row.data_frames
+        if row.ended:  # rows of data that came late name frames by other numbers
+            named &= {frame.frame_id for frame in stored}
+        update.renumbered = moved_to(pairs, named)
         update.rewritten = bool(stored)
-        update.frames = settled
-        last = settled[-1].frame_id if settled else 0
+        update.frames = [frame for _, frame in pairs]
+        tally = recount(update.frames)
+        last = update.frames[-1].frame_id if update.frames else 0
     if last < frames:
         update.frames.append(Frame(frames, "Normal", min(hundredths(closed.length_us), MAX_DELTA), 0))
     start_us = update.place.start_us // SECOND * SECOND

@@ -1,0 +1,145 @@
+"""Ingest's shell: what it learns of monitors, and what it tells of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
+
+from tests.ingest.builders import T0, detection, opening, saved, us
+from tests.ingest.places import place_in
+from zmtwist.changes import AddData, AddFrame, AddTag, OpenEvent
+from zmtwist.config import IngestConfig
+from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.options import Options, options_of
+from zmtwist.ingest.writer import COMPANY_SECONDS
+from zmtwist.pipeline.monitor import Monitor, Storage, Zone
+from zmtwist.wire.details import EVENT_REVIEW_ASSETS, Lifecycle
+from zmtwist.wire.messages import Event, Response
+
+
+class Now:
+    """Threads and workers that answer at once."""
+
+    def run(self, function: Any, *args: Any) -> Deferred[Any]:
+        try:
+            return succeed(function(*args))
+        except Exception as error:
+            return fail(error)
+
+    def command(self, *_args: Any, **_fields: Any) -> Deferred[Any]:
+        return succeed(Response(ok=True))
+
+
+@pytest.fixture
+def warnings():
+    seen: list[Any] = []
+
+    def observe(event: Any) -> None:
+        if event["log_level"] >= LogLevel.warn:
+            seen.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield seen
+    globalLogPublisher.removeObserver(observe)
+
+
+class Store:
+    """Commits whatever it is given."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.committed: list[Any] = []
+        self.places: dict[str, Any] = {}
+
+    def commit(self, changes: Any, places: Any, monitors: Any) -> Deferred[Any]:
+        self.committed.append(changes)
+        opened = {c.handle: place_in(self.root, n, c.monitor_id) for n, c in enumerate(of(OpenEvent, changes), 1)}
+        self.places |= opened
+        return succeed(opened)
+
+
+class Setting:
+    def __init__(self, root: Path, config: IngestConfig | None = None) -> None:
+        self.clock = Clock()
+        self.store = Store(root)
+        self.ingest = Ingest(
+            self.clock, self.store, Now(), Now(), run="run", wall=lambda: T0, announce=lambda _: None,
+            options=options_of(config or IngestConfig(), None),
+        )  # type: ignore[arg-type]  # fmt: skip
+        self.monitor = Monitor(id=3, width=640, height=360, storage=Storage(id=1, path=str(root)))
+
+    def know(self, *, recorder: bool = True, zones: tuple[Zone, ...] = ()) -> None:
+        self.ingest.know(
+            attrs.evolve(self.monitor, zones=zones),
+            recorder=recorder, pre_roll_seconds=0, bulk_interval=0, detect_size=(640, 360),
+        )  # fmt: skip
+
+    def say(self, *events: Event) -> list[Any]:
+        """All that is committed once these are heard."""
+        for event in events:
+            self.ingest.event(3, event, event.wall_us or us(0))
+            for _ in range(6):
+                self.clock.advance(COMPANY_SECONDS / 4)
+        return [change for batch in self.store.committed for change in batch]
+
+
+def of(kind: type, changes: list[Any]) -> list[Any]:
+    return [change for change in changes if isinstance(change, kind)]
+
+
+def test_objects_count_by_the_zones_that_are_known_and_a_bad_zone_is_told_of_once(tmp_path, warnings):
+    s = Setting(tmp_path)
+    bad, good = Zone(1, "Odd", coords="1,2"), Zone(2, "Far", coords="90.0,90.0 99.0,90.0 99.0,99.0")
+    for _ in range(3):
+        s.know(zones=(bad, good))
+    assert [event["problem"][:10] for event in warnings] == ['zone 1 "Od']
+    changes = s.say(opening(0, "t"), detection(1, "person", 0.9))  # its box is at the upper left
+    assert of(AddFrame, changes) == []
+    s.know(zones=())
+    assert len(of(AddFrame, s.say(detection(2, "person", 0.9)))) == 1
+    s.know(zones=(bad,))
+    assert len(warnings) == 2
+
+
+def test_what_the_operator_wishes_reaches_the_sessions(tmp_path):
+    assert options_of(IngestConfig(), None) == Options()
+    config = IngestConfig(tags=False, max_data_per_minute=0, events_without_recording=False)
+    s = Setting(tmp_path, config)
+    s.know(recorder=False)
+    assert s.say(detection(1, "person", 0.9)) == []
+    s.know()
+    changes = s.say(opening(2, "t"), detection(3, "person", 0.9))
+    assert len(of(OpenEvent, changes)) == len(of(AddFrame, changes)) == 1
+    assert of(AddTag, changes) == of(AddData, changes) == []
+
+
+def test_health_and_what_was_left_out_can_be_asked_for(tmp_path):
+    s = Setting(tmp_path, IngestConfig(max_frames_per_second=1, max_data_per_minute=1))
+    s.say(Event(0x0101, wall_us=us(0), detail=Lifecycle(type="connection_failed", message="no")))
+    assert s.ingest.health[3].troubles[0].since_us == us(0)
+    s.say(opening(0, "t"), *(detection(1 + n / 10, "person", 0.9) for n in range(10)))
+    frames, data = s.ingest.folded(3)
+    assert (frames, data) == (8, 9)
+
+
+def test_review_assets_are_noted_once_their_clip_is_in_its_place(tmp_path):
+    s = Setting(tmp_path)
+    s.know()
+    clip = tmp_path / "own.mkv"
+    clip.write_bytes(b"x")
+    assets = Event(EVENT_REVIEW_ASSETS, wall_us=us(11))  # the wire cut its detail
+    (opened,) = of(OpenEvent, s.say(opening(0, "t")))
+    place = s.store.places[opened.handle]
+    synopsis = Path(place.directory) / "synopsis"
+    synopsis.mkdir(parents=True)
+    (synopsis / "manifest.json").write_text('{"type":"review_assets","event_id":1,"tubes":[{"label":"cat"}]}')
+    (noted,) = of(AddData, s.say(saved(10, str(clip), 9.9, 100), assets))
+    assert (noted.handle, json.loads(noted.json)["labels"]) == (opened.handle, ["cat"])
+    assert s.ingest.synopses.noted == 1

@@ -1,0 +1,309 @@
+"""What is decided about rows and clips that do not fit: stories of one or two, and worlds at random that are put in order."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zmtwist.ingest.measure import Measure
+from zmtwist.ingest.reconcile_actions import (
+    CloseEmpty,
+    CloseFromFile,
+    LeaveOpen,
+    MakeEvent,
+    Report,
+    SetAside,
+    describe,
+)
+from zmtwist.ingest.reconcile_plan import Scene, plan
+from zmtwist.ingest.reconcile_scan import ASIDE, Found, Stray
+from zmtwist.pipeline.monitor import Monitor, Storage
+from zmtwist.zm.left import LeftRow
+from zmtwist.zm.paths import SECOND, local_time, place
+
+ROOT = "/srv/e"
+T0 = 1_795_338_650
+PRE_ROLL = 5
+
+
+def us(at: float) -> int:
+    return round((T0 + at) * SECOND)
+
+
+def row(
+    event_id: int = 7, at: float = 0, *, ended: bool = False, video: bool = False, clip: bool = True, monitor: int = 3
+) -> LeftRow:
+    name = f"{event_id}-video.h264.mkv"
+    where = place(
+        event_id, Monitor(id=monitor, storage=Storage(id=1, path=ROOT)), us(at), UTC, video_name=name, final_name="E"
+    )
+    named = name if video else ""
+    return LeftRow(where, ended, clip or video, named, "Continuous", 0, 1, last_frame=1)
+
+
+def clip(event: LeftRow, size: int = 100, *, inode: int = 0, finished: bool = False, at: float = 9) -> Found:
+    return Found(event.place.video_path, size, us(at), (1, inode or event.event_id), finished)
+
+
+def stray(
+    at: float = 0, size: int = 100, *, inode: int = 900, finished: bool = False, monitor: int = 3, until: float = 9
+) -> Stray:
+    local = local_time(us(at), UTC)
+    path = f"{ROOT}/{local:%Y-%m-%d}/event-Monitor-{monitor}-0-{local:%H-%M-%S}-{inode}.mkv"
+    return Stray(path, size, us(until), (1, inode), finished, ROOT, monitor, us(at), inode)
+
+
+def scene(rows=(), clips=(), strays=(), **more) -> Scene:
+    by_event: dict[int, tuple[Found, ...]] = {}
+    for one in clips:
+        event_id = int(one.path.rsplit("/", 1)[1].partition("-")[0])
+        by_event[event_id] = (*by_event.get(event_id, ()), one)
+    given_ = {"roots": {ROOT: "there"}, "homes": {3: ROOT}, "pre_roll_us": {3: PRE_ROLL * SECOND}, **more}
+    return Scene(rows=tuple(rows), clips=by_event, strays=tuple(strays), **given_)
+
+
+def kinds(made: Scene) -> list[type]:
+    return [type(action) for action in plan(made).actions]
+
+
+def test_an_open_row_takes_the_clip_in_its_place_with_the_clips_own_length():
+    event = row()
+    found = clip(event)
+    made = scene([event], [found], measures={found.path: Measure(True, 4 * SECOND, 41, "h264")})
+    assert plan(made).actions == (CloseFromFile(event, found.path, 4 * SECOND, 41, True, "h264"),)
+
+
+def test_without_a_measure_the_row_and_the_files_times_have_to_do():
+    event = attrs.evolve(row(), frames=30)
+    (action,) = plan(scene([event], [clip(event, at=12)])).actions
+    assert (action.length_us, action.frames, action.settle) == (12 * SECOND, 30, False)
+    (action,) = plan(scene([attrs.evolve(event, length_us=SECOND)], [clip(event)])).actions
+    assert action.length_us == SECOND
+
+
+@pytest.mark.parametrize(
+    ("opened", "mine"), [(0, True), (1, True), (PRE_ROLL, True), (PRE_ROLL + 3, False), (-3, False)]
+)
+def test_an_open_row_takes_the_clip_that_was_opened_when_it_was(opened, mine):
+    event, found = row(), stray(opened)
+    if mine:
+        (action,) = plan(scene([event], strays=[found])).actions
+        assert (action.row, action.path) == (event, found.path)
+    else:
+        assert kinds(scene([event], strays=[found])) == [CloseEmpty, MakeEvent]
+
+
+def test_several_rows_take_their_clips_in_the_order_of_time():
+    events = [row(7, 0), row(8, 8), row(9, 16)]
+    found = [stray(at + PRE_ROLL, inode=900 + at) for at in (0, 8, 16)]
+    actions = plan(scene(events, strays=found)).actions
+    assert [(a.row.event_id, a.path) for a in actions] == list(zip((7, 8, 9), [f.path for f in found], strict=True))
+
+
+def test_an_open_row_without_any_clip_is_closed_with_a_note_and_a_clipless_one_without():
+    (noted, quiet) = plan(scene([row(7), row(8, clip=False)])).actions
+    assert isinstance(noted, CloseEmpty) and "no clip" in noted.note
+    assert quiet == CloseEmpty(row(8, clip=False), None)
+
+
+@pytest.mark.parametrize(("size", "measure"), [(0, None), (100, Measure(readable=False))])
+def test_a_file_that_holds_nothing_is_set_aside_wherever_it_is(size, measure):
+    event = row()
+    here, there = clip(event, size), stray(50, size)
+    measures = {} if measure is None else {here.path: measure, there.path: measure}
+    made = scene([event], [here], [there], measures=measures)
+    assert kinds(made) == [SetAside, CloseEmpty, SetAside]
+
+
+def test_a_stray_becomes_an_event_from_when_its_first_picture_was_taken():
+    found = stray(100, until=110, finished=True)
+    (action,) = plan(scene(strays=[found], measures={found.path: Measure(True, 10 * SECOND, 100)})).actions
+    assert (action.start_us, action.frames) == (us(100), 100)
+    # Five seconds more than it was written for were in the worker's buffer.
+    (action,) = plan(scene(strays=[found], measures={found.path: Measure(True, 15 * SECOND, 150)})).actions
+    assert action.start_us == us(95)
+
+
+def test_what_a_living_worker_writes_is_left_alone():
+    event = row()
+    assert kinds(scene([event], [clip(event)], living={3: us(-9)})) == [LeaveOpen]
+    assert kinds(scene([event], strays=[stray()], living={3: us(-9)})) == [LeaveOpen]
+    assert kinds(scene([event], living={3: 0})) == [LeaveOpen]
+    assert kinds(scene(strays=[stray()], living={3: us(-9)})) == []
+
+
+def test_what_a_living_worker_has_finished_or_never_began_is_not():
+    event = row()
+    assert kinds(scene([event], [clip(event, finished=True)], living={3: us(-9)})) == [CloseFromFile]
+    assert kinds(scene(strays=[stray(finished=True)], living={3: us(-9)})) == [MakeEvent]
+    assert kinds(scene([event], [clip(event)], living={3: us(200)})) == [CloseFromFile]
+    assert kinds(scene(strays=[stray()], living={3: us(200)})) == [MakeEvent]
+    older = row(6, -100)
+    assert kinds(scene([older, event], living={3: us(-500)})) == [CloseEmpty, LeaveOpen]
+
+
+def test_what_is_in_hand_is_left_alone():
+    found = stray(finished=True)
+    assert kinds(scene(strays=[found], claimed=frozenset({found.path}))) == []
+    assert kinds(scene(strays=[found], held=((3, us(0)),))) == []
+
+
+def test_a_closed_row_and_its_clip_stay_as_they_are():
+    event = row(ended=True, video=True)
+    assert kinds(scene([event], [clip(event)])) == []
+    assert kinds(scene([row(ended=True, clip=False)])) == []
+
+
+def test_a_closed_row_whose_clip_is_gone_is_reported_and_one_whose_clip_came_back_gets_it():
+    (action,) = plan(scene([row(ended=True, video=True)])).actions
+    assert isinstance(action, Report) and "is not there" in describe(action)
+    event = row(ended=True, clip=False)
+    assert kinds(scene([event], [clip(event)])) == [CloseFromFile]
+    assert kinds(scene([event], strays=[stray()])) == [CloseFromFile]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_move_that_was_cut_short_makes_no_second_event(ended):
+    event = row(ended=ended, video=ended)
+    linked = scene([event], [clip(event, inode=5)], [stray(inode=5)])
+    copied = scene([event], [clip(event, inode=5)], [stray(inode=6)])
+    for made in (linked, copied):
+        assert kinds(made).count(SetAside) == 1
+        assert MakeEvent not in kinds(made)
+
+
+def test_a_stray_in_another_storage_than_the_monitors_is_reported():
+    (action,) = plan(scene(strays=[stray()], homes={3: "/srv/new"})).actions
+    assert isinstance(action, Report) and "/srv/new" in action.text
+
+
+@pytest.mark.parametrize("state", ["missing", "empty"])
+def test_a_storage_that_is_not_mounted_stops_everything(state):
+    planned = plan(scene([row()], roots={ROOT: state}))
+    assert planned.actions == ()
+    assert ROOT in planned.stopped[0] and "mounted" in planned.stopped[0]
+
+
+def test_more_than_half_missing_of_more_than_a_handful_stops_and_is_done_only_if_forced():
+    whole = [row(n, 100 * n) for n in range(1, 5)]
+    lost = [row(n, 100 * n) for n in range(5, 10)]
+    made = scene([*whole, *lost], [clip(one) for one in whole])
+    assert plan(made).actions == ()
+    assert "5 of 9" in plan(made).stopped[0]
+    assert len(plan(attrs.evolve(made, force=True)).actions) == 9
+    fewer = scene([*whole, *lost[:4]], [clip(one) for one in whole])
+    assert plan(fewer).stopped == ()
+
+
+# Worlds at random
+
+
+@attrs.define
+class World:
+    """Rows and files that change as a plan says. A file is known by its inode, which no action may change."""
+
+    rows: dict[int, LeftRow]
+    clips: dict[str, Found]
+    strays: dict[str, Stray]
+    bad: frozenset[int]
+    living: dict[int, int]
+    aside: dict[str, int] = attrs.field(factory=dict)
+
+    def scene(self) -> Scene:
+        files = [*self.clips.values(), *self.strays.values()]
+        measures = {f.path: Measure(readable=False) for f in files if f.inode[1] in self.bad}
+        return scene(
+            self.rows.values(),
+            sorted(self.clips.values(), key=lambda f: -f.size),
+            self.strays.values(),
+            living=self.living,
+            measures=measures,
+            force=True,
+        )
+
+    def inodes(self) -> list[int]:
+        return sorted([f.inode[1] for f in [*self.clips.values(), *self.strays.values()]] + list(self.aside.values()))
+
+    def carry_out(self) -> list[type]:
+        actions = plan(self.scene()).actions
+        for action in sorted(actions, key=lambda a: not isinstance(a, SetAside)):
+            match action:
+                case SetAside(path=path):
+                    gone = self.strays.pop(path, None) or self.clips.pop(path)
+                    self.aside[f"{ASIDE}/{path}"] = gone.inode[1]
+                case CloseEmpty(row=event):
+                    self.rows[event.event_id] = attrs.evolve(event, ended=True, video="", has_clip=False)
+                case CloseFromFile(row=event, path=path):
+                    self._move_in(event, path)
+                case MakeEvent(stray=one, start_us=start_us):
+                    event_id = max(self.rows, default=0) + 1
+                    made = row(event_id, start_us / SECOND - T0, monitor=one.monitor_id)
+                    self._move_in(made, one.path)
+        return [type(a) for a in actions if not isinstance(a, Report | LeaveOpen)]
+
+    def _move_in(self, event: LeftRow, path: str) -> None:
+        found = self.strays.pop(path, None) or self.clips.pop(path)
+        name = event.place.video_name
+        assert event.place.video_path not in self.clips
+        self.clips[event.place.video_path] = Found(
+            event.place.video_path, found.size, found.mtime_us, found.inode, found.finished
+        )
+        self.rows[event.event_id] = attrs.evolve(event, ended=True, video=name, has_clip=True)
+
+
+times = st.integers(0, 40)
+sizes = st.sampled_from([0, 100, 101])
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    rows, clips, strays = {}, {}, {}
+    linked = draw(st.integers(1, 6))  # the event whose clip may have a second name
+    for event_id in range(1, draw(st.integers(0, 6)) + 1):
+        ended = draw(st.booleans())
+        event = row(event_id, draw(times), ended=ended, video=ended and draw(st.booleans()), clip=draw(st.booleans()))
+        rows[event_id] = event
+        if draw(st.booleans()):
+            inode = 950 if event_id == linked else event_id
+            found = clip(event, 101 if inode == 950 else draw(sizes), inode=inode, finished=draw(st.booleans()))
+            clips[found.path] = found
+    for number in range(draw(st.integers(0, 6))):
+        inode = draw(st.sampled_from([900 + number, 950])) if not number else 900 + number
+        size = 101 if inode == 950 else draw(sizes)
+        one = stray(draw(times), size, inode=900 + number, finished=draw(st.booleans()))
+        one = attrs.evolve(one, inode=(1, inode))
+        strays[one.path] = one
+    bad = draw(st.frozensets(st.sampled_from([1, 2, 900, 901, 950])))
+    living = draw(st.sampled_from([{}, {3: us(-60)}, {3: us(20)}, {3: 0}]))
+    return World(rows, clips, strays, bad, living)
+
+
+@given(worlds())
+def test_nothing_is_deleted_and_twice_is_the_same_as_once(world):
+    before = world.inodes()
+    world.carry_out()
+    assert world.inodes() == before
+    left = world.scene()
+    assert world.carry_out() == [], left
+    for event in world.rows.values():
+        there = world.clips.get(event.place.video_path)
+        if event.ended and not event.video:
+            assert there is None or not there.size or there.inode[1] in world.bad
+
+
+def test_each_action_reads_as_a_sentence():
+    event, found = row(), stray()
+    for action in (
+        CloseFromFile(event, "/p.mkv", 1_500_000, 15, True),
+        CloseEmpty(event, "why"),
+        MakeEvent(found, us(0), SECOND, 10),
+        SetAside("/p.mkv", ROOT, 3, "it is empty"),
+        LeaveOpen(event),
+        Report(3, "something"),
+        Report(3, "something", 7),
+    ):
+        assert describe(action).startswith("monitor 3: ")

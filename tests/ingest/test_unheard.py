@@ -1,0 +1,82 @@
+"""Clips whose save was not heard, on a real disk."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from tests.ingest.builders import T0
+from tests.ingest.places import place_in
+from tests.ingest.video import record
+from zmtwist.changes import ClipSaved, Tally
+from zmtwist.ingest.clips import ClipMissing
+from zmtwist.ingest.unheard import find_unheard
+
+SECOND = 1_000_000
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "events"
+    made.mkdir()
+    return made
+
+
+def own(root: Path, clock: str, *, ended: float = 2.5, **options: object) -> Path:
+    """A clip of monitor 3 under its own name; the tests' event began at 09:10:50 UTC."""
+    path = record(root / "2026-11-22" / f"event-Monitor-3-0-{clock}.mkv", **options)
+    os.utime(path, (T0 / SECOND + ended, T0 / SECOND + ended))
+    return path
+
+
+def find(root: Path, seconds: float = 3, pre_roll: float = 0) -> ClipSaved:
+    saved = ClipSaved(handle="h", path="", duration_us=round(seconds * SECOND), frames=99, tally=Tally())
+    return find_unheard(saved, place_in(root), round(pre_roll * SECOND), UTC)
+
+
+def test_the_clip_in_its_place_comes_first_and_says_how_long_it_is(root):
+    own(root, "09-10-50")
+    wanted = record(Path(place_in(root).video_path), 20)
+    found = find(root)
+    assert (found.path, found.duration_us, found.frames, found.settle) == (str(wanted), 1_900_000, 20, True)
+
+
+def test_under_its_own_name_it_is_known_by_its_opening(root):
+    own(root, "09-10-40")
+    mine = own(root, "09-10-50", cut=40)
+    assert find(root).path == str(mine)
+
+
+def test_a_triggered_clip_was_opened_by_the_pre_roll_after_its_beginning(root):
+    mine = own(root, "09-10-55")
+    with pytest.raises(ClipMissing):
+        find(root)
+    assert find(root, pre_roll=5).path == str(mine)
+
+
+def test_what_is_still_written_to_is_the_next_workers(root):
+    own(root, "09-10-51", ended=4)
+    with pytest.raises(ClipMissing):
+        find(root, seconds=3)
+
+
+def test_what_holds_nothing_is_set_aside_and_the_note_says_where(root):
+    empty = root / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv"
+    empty.parent.mkdir()
+    empty.touch()
+    os.utime(empty, (T0 / SECOND, T0 / SECOND))
+    aside = root / "zmnext-set-aside" / "2026-11-22_event-Monitor-3-0-09-10-50.mkv"
+    with pytest.raises(ClipMissing, match=str(aside)):
+        find(root)
+    assert aside.exists()
+
+
+def test_a_storage_that_is_away_is_waited_for(root):
+    with pytest.raises(OSError, match="empty: is it mounted"):
+        find(root)
+    root.rmdir()
+    with pytest.raises(OSError, match="missing: is it mounted"):
+        find(root)

@@ -1,0 +1,119 @@
+"""What a recovery may do about rows and clips, as plain values. None of them deletes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from zmtwist.ingest.reconcile_scan import Stray
+from zmtwist.zm.left import LeftRow
+from zmtwist.zm.paths import SECOND
+
+
+@attrs.frozen
+class CloseFromFile:
+    """Give the row the clip at `path`, with the clip's own length, and close it."""
+
+    row: LeftRow
+    path: str
+    length_us: int
+    frames: int
+    settle: bool
+    codec: str = ""
+
+
+@attrs.frozen
+class CloseEmpty:
+    """Close the row as one without a clip; `note` goes to its Notes."""
+
+    row: LeftRow
+    note: str | None
+
+
+@attrs.frozen
+class MakeEvent:
+    """Make an event of a clip that has no row, and move the clip into its directory."""
+
+    stray: Stray
+    start_us: int
+    length_us: int
+    frames: int
+    codec: str = ""
+
+
+@attrs.frozen
+class SetAside:
+    """Move a file that is no clip out of the way."""
+
+    path: str
+    root: str
+    monitor_id: int
+    reason: str
+
+
+@attrs.frozen
+class LeaveOpen:
+    """The row's clip is still being written: its worker will say when it is saved."""
+
+    row: LeftRow
+
+
+@attrs.frozen
+class Report:
+    """Something that a person should look at; nothing is done about it."""
+
+    monitor_id: int
+    text: str
+    event_id: int | None = None
+
+
+Action = CloseFromFile | CloseEmpty | MakeEvent | SetAside | LeaveOpen | Report
+
+
+@attrs.frozen
+class Plan:
+    """What is to be done, in this order. `stopped` says for which storages nothing will be, and why."""
+
+    actions: tuple[Action, ...] = ()
+    stopped: tuple[str, ...] = ()
+
+
+def to_measure(planned: Plan) -> Iterator[str]:
+    """The files whose length the plan depends on."""
+    for action in planned.actions:
+        if isinstance(action, CloseFromFile):
+            yield action.path
+        elif isinstance(action, MakeEvent):
+            yield action.stray.path
+
+
+def describe(action: Action) -> str:
+    """An action as one line for people."""
+    match action:
+        case CloseFromFile(row=row, path=path, length_us=length, frames=frames):
+            return f"monitor {row.monitor_id}: event {row.event_id}: close with {path} ({length / SECOND:.1f} s, {frames} frames)"
+        case CloseEmpty(row=row, note=note):
+            return f"monitor {row.monitor_id}: event {row.event_id}: close without a clip" + (
+                f": {note}" if note else ""
+            )
+        case MakeEvent(stray=stray, length_us=length, frames=frames):
+            return (
+                f"monitor {stray.monitor_id}: make an event of {stray.path} ({length / SECOND:.1f} s, {frames} frames)"
+            )
+        case SetAside(path=path, monitor_id=monitor_id, reason=reason):
+            return f"monitor {monitor_id}: set {path} aside: {reason}"
+        case LeaveOpen(row=row):
+            return f"monitor {row.monitor_id}: event {row.event_id} is being recorded"
+        case Report(monitor_id=monitor_id, text=text, event_id=None):
+            return f"monitor {monitor_id}: {text}"
+        case Report(monitor_id=monitor_id, text=text, event_id=event_id):
+            return f"monitor {monitor_id}: event {event_id}: {text}"
+
+
+def counted(actions: Sequence[Action]) -> dict[str, int]:
+    """How many there are of each kind."""
+    counts: dict[str, int] = {}
+    for action in actions:
+        counts[type(action).__name__] = counts.get(type(action).__name__, 0) + 1
+    return counts

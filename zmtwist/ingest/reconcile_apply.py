@@ -1,0 +1,125 @@
+"""Carries out what a recovery has decided: rows through the writer like everything else, files on the disk's threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zmtwist.changes import ClipSaved, CloseEvent, OpenEvent, Tally
+from zmtwist.ingest.activity import cause_of
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.reconcile_actions import (
+    Action,
+    CloseEmpty,
+    CloseFromFile,
+    LeaveOpen,
+    MakeEvent,
+    Report,
+    SetAside,
+    describe,
+)
+from zmtwist.ingest.reconcile_scan import set_aside
+from zmtwist.zm.left import Own
+from zmtwist.zm.paths import CODECS, with_codec
+
+ACTIONS_AT_ONCE = 8
+ACTION_SECONDS = 60.0
+"""An action that takes longer goes on by itself, but is not waited for."""
+
+_CODEC_IDS = {name: number for number, name in CODECS.items()}
+
+
+class Repairs:
+    """Does what is to be done, a few things at once."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, disk: Disk, ingest: Ingest) -> None:
+        self._reactor = reactor
+        self._disk = disk
+        self._ingest = ingest
+        self._few_at_a_time = DeferredSemaphore(ACTIONS_AT_ONCE)
+
+    async def do(self, actions: Sequence[Action], own: Mapping[int, Own]) -> list[str]:
+        """Do all; gives what could not be done, and why. `own` has the monitor of each."""
+        works = [
+            self._few_at_a_time.run(lambda one: Deferred.fromCoroutine(self._perform(one, own)), action)
+            for action in actions
+        ]
+        failed: list[str] = []
+        for action, (well, result) in zip(actions, await DeferredList(works, consumeErrors=True), strict=True):
+            if not well:
+                failed.append(f"{describe(action)}: {_why(result)}")
+                self.log.error("recovery: not done: {what}", what=failed[-1])
+        return failed
+
+    async def _perform(self, action: Action, own: Mapping[int, Own]) -> None:
+        match action:
+            case SetAside(path=path, root=root):
+                await self._disk.run(set_aside, path, root)
+            case CloseFromFile(row=row):
+                handle = self._ingest.take_up(with_codec(row.place, _CODEC_IDS.get(action.codec, 0)))
+                saved = ClipSaved(
+                    handle=handle,
+                    path=action.path,
+                    duration_us=action.length_us,
+                    frames=action.frames,
+                    tally=row.tally,
+                    settle=action.settle,
+                    event_id=row.event_id,
+                )
+                await self._closed(own, row.monitor_id, [saved])
+            case CloseEmpty(row=row, note=note):
+                close = CloseEvent(
+                    handle=self._ingest.take_up(row.place),
+                    length_us=row.length_us,
+                    frames=max(1, row.frames, row.last_frame),
+                    tally=row.tally,
+                    note=note,
+                )
+                await self._closed(own, row.monitor_id, [close])
+            case MakeEvent():
+                await self._make(action, own)
+            case LeaveOpen() | Report():
+                pass
+
+    async def _make(self, action: MakeEvent, own: Mapping[int, Own]) -> None:
+        stray = action.stray
+        trigger = stray.cause or "continuous"
+        handle = self._ingest.new_handle(stray.monitor_id)
+        opened = OpenEvent(
+            handle=handle,
+            monitor_id=stray.monitor_id,
+            start_us=action.start_us,
+            trigger=trigger,
+            cause=cause_of(trigger),
+            notes=stray.text,
+            codec_id=_CODEC_IDS.get(action.codec, 0),
+        )
+        saved = ClipSaved(
+            handle=handle,
+            path=stray.path,
+            duration_us=action.length_us,
+            frames=action.frames,
+            tally=Tally(),
+        )
+        await self._closed(own, stray.monitor_id, [opened, saved])
+
+    async def _closed(
+        self, own: Mapping[int, Own], monitor_id: int, changes: Sequence[ClipSaved | CloseEvent | OpenEvent]
+    ) -> None:
+        await self._ingest.recover(own[monitor_id].monitor, changes).addTimeout(ACTION_SECONDS, self._reactor)
+
+
+def _why(failure: object) -> str:
+    if isinstance(failure, Failure):
+        if failure.check(TookTooLong, CancelledError):
+            return f"not finished after {ACTION_SECONDS:g} s; it goes on"
+        return failure.getErrorMessage()
+    return str(failure)

@@ -1,0 +1,62 @@
+"""A recovery as operators are told of it: plain values for the API. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zmtwist.ingest.reconcile import Outcome
+from zmtwist.ingest.reconcile_actions import (
+    Action,
+    CloseEmpty,
+    CloseFromFile,
+    LeaveOpen,
+    MakeEvent,
+    Report,
+    SetAside,
+    describe,
+)
+from zmtwist.redact import mask
+
+_KINDS: Mapping[type, str] = {
+    CloseFromFile: "close_from_file",
+    CloseEmpty: "close_empty",
+    MakeEvent: "make_event",
+    SetAside: "set_aside",
+    LeaveOpen: "leave_open",
+    Report: "report",
+}
+
+
+def outcome_view(outcome: Outcome) -> dict[str, Any]:
+    """What a pass did, or would do."""
+    return {
+        "done": outcome.done,
+        "actions": [_action_view(action) for action in outcome.plan.actions],
+        "stopped": [mask(reason) for reason in outcome.plan.stopped],
+        "failed": [mask(text) for text in outcome.failed],
+    }
+
+
+def _action_view(action: Action) -> dict[str, Any]:
+    monitor_id, event_id, path = _subject(action)
+    return {
+        "kind": _KINDS[type(action)],
+        "monitor_id": monitor_id,
+        "event_id": event_id,
+        "path": path,
+        "text": mask(describe(action)),
+    }
+
+
+def _subject(action: Action) -> tuple[int, int | None, str | None]:
+    """Monitor, event and file that an action is about."""
+    if isinstance(action, CloseFromFile):
+        return action.row.monitor_id, action.row.event_id, action.path
+    if isinstance(action, CloseEmpty | LeaveOpen):
+        return action.row.monitor_id, action.row.event_id, None
+    if isinstance(action, MakeEvent):
+        return action.stray.monitor_id, None, action.stray.path
+    if isinstance(action, SetAside):
+        return action.monitor_id, None, action.path
+    return action.monitor_id, action.event_id, None

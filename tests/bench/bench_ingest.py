@@ -268,7 +268,9 @@ async def main() -> None:
         for links in (10, 100, 300):
             per_event = []
             for _ in range(2):
-                events = max(300, 30_000 // links)  # so that what a link costs once, at its opening, does not count for much
+                events = max(
+                    300, 30_000 // links
+                )  # so that what a link costs once, at its opening, does not count for much
                 _, cpu, _ = await bench.run(links, events)
                 per_event.append(cpu / (links * events))
             costs.append(min(per_event))

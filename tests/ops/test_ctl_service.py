@@ -198,7 +198,7 @@ async def test_wrong_usage(tmp_path):
         ["--api", "nowhere", "status"],
         ["stop", "one"],
         ["stop"],
-        ["recover"],
+        ["recover", "--days", "x"],
         ["status", "--config", tmp_path / "no.toml"],
     ):
         ran = await ctl_here(*arguments)

@@ -96,10 +96,6 @@ async def test_on_mariadb_it_reads_only(tmp_path, mariadb, monkeypatch):
     site = TestSite(reactor, "zm138", mariadb, tmp_path)
     await site.begin()
     try:
-        storage = tmp_path / "events"
-        storage.mkdir()
-        site.run("UPDATE Storage SET Path = %s WHERE Id = 3", str(storage))
-        await site.read_monitors()
         left = await site.opened()
         config = tmp_path / "zmnext.toml"
         config.write_text(

@@ -7,6 +7,7 @@ from pathlib import Path
 from struct import pack
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -47,6 +48,12 @@ class KeepingSink:
         self.gaps.append(missed)
 
     def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
+        raise NotImplementedError
+
+    def adopted(self, monitor_id: int) -> None:
+        raise NotImplementedError
+
+    def clip_end(self, monitor_id: int) -> Deferred[None]:
         raise NotImplementedError
 
     def gone(self, monitor_id: int) -> None:

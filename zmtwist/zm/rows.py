@@ -128,8 +128,9 @@ def settled(rows: Iterable[Frame], frames: int, length_us: int) -> list[tuple[in
     def ideal(row: Frame) -> int:
         return 1 + (2 * row.centis * (frames - 1) + span) // (2 * span) if span else 1
 
-    if len(ordered) > 1 and not ordered[0].score and ordered[1].score and ideal(ordered[1]) == 1:
-        ordered[:2] = [ordered[1]._replace(centis=ordered[0].centis)]
+    first = next((i for i, row in enumerate(ordered) if row.score), 0)
+    if first and ideal(ordered[first]) == 1:
+        ordered[0] = ordered.pop(first)._replace(centis=ordered[0].centis)
     if surplus := len(ordered) - frames:
         lowest = sorted(range(1, len(ordered)), key=lambda i: (ordered[i].score, -i))[: max(0, surplus)]
         gone = set(lowest)

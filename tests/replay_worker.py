@@ -1,7 +1,7 @@
 """A worker that says what a real one once said: plays a capture to its first client, and ends at SIGTERM.
 
 REPLAY_CAPTURE is the capture's path, REPLAY_ROOT takes the place of the root that the capture's paths begin with (of the same length, so
-that every TLV keeps its own).
+that every TLV keeps its own). REPLAY_CLIPS names the files under it that the worker had recorded; each gets its name for content.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ def main() -> None:
     root = os.environ["REPLAY_ROOT"].encode()
     assert len(root) == len(ROOT)
     said = Path(os.environ["REPLAY_CAPTURE"]).read_bytes().replace(ROOT, root)
+    for name in os.environ["REPLAY_CLIPS"].split(":"):
+        path = Path(os.fsdecode(root), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(options.socket)

@@ -33,20 +33,17 @@ def zm(tmp_path, root):
     return Installation.make(tmp_path, storage=root)
 
 
-def clips_of(root: Path, own_name: str) -> None:
-    """The files that the captures speak of, each with a content of its own."""
-    for name in (own_name, *(f"3/2026-11-22/{n}/{n}-video.mp4" for n in (501, 502, 503))):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+ASSIGNED = tuple(f"3/2026-11-22/{n}/{n}-video.mp4" for n in (501, 502, 503))
+"""The files that the captures speak of, but for the first of each."""
 
 
-async def replay(zm: Installation, name: str, closed: int) -> None:
-    """Play a capture to a service until `closed` events were closed."""
+async def replay(zm: Installation, name: str, closed: int, own: str) -> None:
+    """Play a capture, whose first clip had the name `own`, to a service until `closed` events were closed."""
     binary = zm.directory / "replay"
     binary.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("replay_worker.py")} "$@"\n')
     binary.chmod(0o755)
     tuning = {"REPLAY_CAPTURE": str(CAPTURES / f"{name}.bin"), "REPLAY_ROOT": str(zm.storage)}
+    tuning["REPLAY_CLIPS"] = ":".join((own, *ASSIGNED))
     service = zm.service("[zmnext.ingest]\ntimezone = 'UTC'", binary=binary, tuning=tuning, wall=lambda: ENDED)
     service.startService()
     try:
@@ -62,9 +59,8 @@ def facts(event):
 @pytest_twisted.ensureDeferred
 async def test_continuous(zm, root):
     own = "2026-11-22/event-Monitor-4-0-09-10-50.mkv"
-    clips_of(root, own)
     zm.monitor(4, "Record")
-    await replay(zm, "continuous", 4)
+    await replay(zm, "continuous", 4, own)
     events = zm.events()
     assert [facts(e) for e in events] == [
         ("Continuous", 40, 3.8, 0),
@@ -76,16 +72,14 @@ async def test_continuous(zm, root):
         "2026-11-22 09:10:50", "2026-11-22 09:10:54", "2026-11-22 09:10:57", "2026-11-22 09:11:00",
     ]  # fmt: skip
     # The worker that was played never heard our assignments, so every clip had to be moved.
-    told = [own, *(f"3/2026-11-22/{n}/{n}-video.mp4" for n in (501, 502, 503))]
-    assert [zm.clip(e).read_text() for e in events] == told
+    assert [zm.clip(e).read_text() for e in events] == [own, *ASSIGNED]
     assert not (root / own).exists()
 
 
 @pytest_twisted.ensureDeferred
 async def test_both(zm, root):
-    clips_of(root, "2026-11-22/event-Monitor-5-0-09-11-01.mkv")
     zm.monitor(5, "Mocord")
-    await replay(zm, "both", 4)
+    await replay(zm, "both", 4, "2026-11-22/event-Monitor-5-0-09-11-01.mkv")
     events = zm.events()
     assert [facts(e) for e in events] == [
         ("Motion", 40, 3.8, 39),
@@ -103,9 +97,8 @@ async def test_both(zm, root):
 
 @pytest_twisted.ensureDeferred
 async def test_event(zm, root):
-    clips_of(root, "2026-11-22/event-Monitor-3-0-09-10-39.mkv")
     zm.monitor(3, "Modect")
-    await replay(zm, "event", 1)
+    await replay(zm, "event", 1, "2026-11-22/event-Monitor-3-0-09-10-39.mkv")
     (event,) = zm.events()
     assert facts(event) == ("Motion", 60, 6.03, 58)
     assert zm.clip(event).exists()

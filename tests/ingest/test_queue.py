@@ -31,6 +31,17 @@ def test_a_save_takes_along_what_came_before_it():
     assert queue.take(3) == [frame(2, 1), frame(2, 2), save(2)]
 
 
+def test_without_bulk_only_what_an_opening_needs_is_taken():
+    queue = ChangeQueue()
+    queue.put(1, [frame(1, 1), save(1)])
+    queue.put(2, [frame(2, 1), opening(2), frame(2, 2)])
+    assert queue.pressing
+    assert queue.take(10, bulk=False) == [frame(2, 1), opening(2)]
+    assert not queue.pressing
+    assert queue.take(10, bulk=False) == []
+    assert len(queue) == 3
+
+
 def test_bulk_is_shared_between_monitors():
     queue = ChangeQueue()
     queue.put(1, [frame(1, n) for n in range(1000)])

@@ -120,9 +120,9 @@ class Backlog:
             self._spooling = Deferred.fromCoroutine(self._keep_spooling(self._spool))
 
     @property
-    def urgent(self) -> bool:
+    def pressing(self) -> bool:
         """Something waits that must not wait for company."""
-        return self._queue.urgent or bool(self._held) or self.figures.now > 0
+        return self._queue.pressing or bool(self._held) or self.figures.now > 0
 
     async def take(self, most: int, *, bulk: bool = True) -> Batch | None:
         """The next batch; None when nothing waits. It is under way until it is `done`. `bulk` as in `ChangeQueue.take`."""

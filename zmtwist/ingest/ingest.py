@@ -301,7 +301,6 @@ class Ingest(Service):
             self._hands.take([change])  # one that the spool brings was not heard by this run
             self._watched(self._settle(change, place))
         else:
-            self._hands.let_go(change.handle)
             self.synopses.closed(change.handle, place)
             path = f"{place.directory}/{change.video_name}" if change.video_name else None
             self._announce(
@@ -314,6 +313,7 @@ class Ingest(Service):
                     path,
                 )
             )
+            self._hands.let_go(change.handle)
 
     def _watched(self, work: Any) -> None:
         """Run a coroutine that nobody awaits, but that a stop waits for."""

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 
 URGENT = (OpenEvent, ClipSaved, CloseEvent)
-"""What a worker or a file waits for: these pull everything before them of the same monitor to the front."""
+"""These pull everything before them of the same monitor to the front of a batch."""
+
+PRESSING = OpenEvent
+"""What a worker waits for with its clip open: this does not wait for company (`Writer`). Saves and closes lose nothing by a moment."""
 
 
 class ChangeQueue:
@@ -18,6 +21,8 @@ class ChangeQueue:
         self._waiting: dict[int, deque[Change]] = {}
         # How many of a monitor's waiting changes reach up to its last urgent one; the dict's order is that of arrival.
         self._urgent: dict[int, int] = {}
+        # The same for its last opening.
+        self._pressing: dict[int, int] = {}
         self._size = 0
 
     def __len__(self) -> int:
@@ -34,20 +39,23 @@ class ChangeQueue:
             waiting.append(change)
             if isinstance(change, URGENT):
                 self._urgent[monitor_id] = len(waiting)
+            if isinstance(change, PRESSING):
+                self._pressing[monitor_id] = len(waiting)
         self._size += len(changes)
 
     @property
-    def urgent(self) -> bool:
-        """Something waits that a worker or a file waits for."""
-        return bool(self._urgent)
+    def pressing(self) -> bool:
+        """An opening waits, and so its worker does."""
+        return bool(self._pressing)
 
     def take(self, most: int, *, bulk: bool = True) -> list[Change]:
-        """At most `most` changes: first what is urgent, then, if `bulk` may come along, an equal share of each monitor's rest."""
+        """At most `most` changes: first what is urgent, then an equal share of each monitor's rest; without `bulk`, openings only."""
         batch: list[Change] = []
-        for monitor_id in list(self._urgent):
+        first = self._urgent if bulk else self._pressing
+        for monitor_id in list(first):
             if len(batch) >= most:
                 break
-            self._move(monitor_id, min(self._urgent[monitor_id], most - len(batch)), batch)
+            self._move(monitor_id, min(first[monitor_id], most - len(batch)), batch)
         while bulk and len(batch) < most and self._waiting:
             share = max(1, (most - len(batch)) // len(self._waiting))
             for monitor_id in list(self._waiting):
@@ -62,7 +70,7 @@ class ChangeQueue:
         dropped = 0
         for monitor_id in sorted(self._waiting, key=lambda number: -len(self._waiting[number])):
             kept: deque[Change] = deque()
-            urgent = 0
+            urgent = pressing = 0
             for change in self._waiting[monitor_id]:
                 if dropped < most and not isinstance(change, URGENT):
                     dropped += 1
@@ -70,13 +78,15 @@ class ChangeQueue:
                 kept.append(change)
                 if isinstance(change, URGENT):
                     urgent = len(kept)
-            self._set(monitor_id, kept, urgent)
+                if isinstance(change, PRESSING):
+                    pressing = len(kept)
+            self._set(monitor_id, kept, urgent, pressing)
             if dropped >= most:
                 break
         self._size -= dropped
         return dropped
 
-    def _set(self, monitor_id: int, waiting: deque[Change], urgent: int) -> None:
+    def _set(self, monitor_id: int, waiting: deque[Change], urgent: int, pressing: int) -> None:
         """Replace what waits of a monitor, in its place in the round."""
         if not waiting:
             del self._waiting[monitor_id]
@@ -84,6 +94,8 @@ class ChangeQueue:
         self._waiting[monitor_id] = waiting
         if urgent:
             self._urgent[monitor_id] = urgent
+        if pressing:
+            self._pressing[monitor_id] = pressing
 
     def _move(self, monitor_id: int, count: int, batch: list[Change]) -> None:
         """The first `count` changes of a monitor to `batch`. What is left of it goes to the end of the round."""
@@ -94,6 +106,7 @@ class ChangeQueue:
         else:
             batch.extend(waiting.popleft() for _ in range(count))
             self._waiting[monitor_id] = waiting
-        urgent = self._urgent.pop(monitor_id, 0) - count
-        if urgent > 0:
-            self._urgent[monitor_id] = urgent
+        for upto in (self._urgent, self._pressing):
+            left = upto.pop(monitor_id, 0) - count
+            if left > 0:
+                upto[monitor_id] = left

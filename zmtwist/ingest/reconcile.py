@@ -145,10 +145,6 @@ class Reconciler(Service):
             self._gone |= own.keys()
             self._call_later(AGAIN_SECONDS)
         else:
-            # A worker that nobody crashed upon leaves no clip under its own name: without a trace in the rows of the last hour, such
-            # files are older, or about to be spoken of, and left to a pass on request.
-            seen = {row.place.monitor_id for row in rows}
-            scene = attrs.evolve(scene, strays=tuple(stray for stray in scene.strays if stray.monitor_id in seen))
             self._in_background(self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._carry_out(scene, own))))
         for action in plan(scene).actions:
             if isinstance(action, LeaveOpen):

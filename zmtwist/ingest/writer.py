@@ -1,7 +1,7 @@
 """The writer: group commit. Whenever a transaction has ended, everything queued by then goes into the next one.
 
-So an idle system answers at the latency of one commit, and a busy one batches as hard as the database makes it. In between, bulk waits a
-tenth of a second for company, so that openings and saves, which never wait, find the database free. Effects (assignments,
+So an idle system answers at the latency of one commit, and a busy one batches as hard as the database makes it. In between, all but
+openings waits a tenth of a second for company, so that openings, for which workers wait, find the database free. Effects (assignments,
 file moves) come after the commit, never before. While the database is away, what waits is kept on disk (`backlog`, `spool`).
 """
 
@@ -34,8 +34,8 @@ SPOOL_AFTER = 2.0
 """A batch that has not been taken for this many seconds: the database is away, and what waits belongs on disk."""
 
 COMPANY_SECONDS = 0.1
-"""How far apart batches of bulk (frames, refreshes) are while there are few: with a hundred cameras they would otherwise keep the database
-busy without a break, and every opening would find a transaction under way to wait for. What is urgent never waits for company."""
+"""How far apart batches of anything but openings are while there is little: with a hundred cameras they would otherwise keep the database
+busy without a break, and every opening would find a transaction under way to wait for. Openings never wait for company."""
 
 REMEMBERED_CLOSED = 512
 """Places of closed events are kept this long (in events) for what is said of them late: descriptions, synopses."""
@@ -125,7 +125,7 @@ class Writer(Service):
         if not changes:
             return
         self._backlog.put(monitor_id, changes)
-        if self._company is not None and (self._backlog.urgent or len(self._backlog) >= self._max_batch):
+        if self._company is not None and (self._backlog.pressing or len(self._backlog) >= self._max_batch):
             self._go_on()
         self._begin()
 
@@ -192,10 +192,10 @@ class Writer(Service):
             self._working = None
 
     async def _next(self) -> Batch | None:
-        """The next batch. Where nothing is urgent, bulk that follows hard on other bulk waits a moment for company."""
+        """The next batch. Where no opening waits, what follows hard on the batch before waits a moment for company."""
         backlog = self._backlog
         wait = self._bulk_due - self._reactor.seconds()
-        if wait > 0 and 0 < len(backlog) < self._max_batch and not backlog.urgent:
+        if wait > 0 and 0 < len(backlog) < self._max_batch and not backlog.pressing:
             self._company = Deferred()
             timer = self._reactor.callLater(wait, self._go_on)
             try:
@@ -205,7 +205,7 @@ class Writer(Service):
                 if timer.active():
                     timer.cancel()
         now = self._reactor.seconds()
-        bulk = not backlog.urgent or now >= self._bulk_due or len(backlog) >= self._max_batch
+        bulk = not backlog.pressing or now >= self._bulk_due or len(backlog) >= self._max_batch
         if bulk:
             self._bulk_due = now + COMPANY_SECONDS
         return await backlog.take(self._max_batch, bulk=bulk)

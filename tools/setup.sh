@@ -55,6 +55,6 @@ venv() { # directory
 
 case "${1:-}" in
   venv) venv "$2" ;;
-  check) if [ -x tests/setup_debian.sh ]; then tests/setup_debian.sh; fi ;;
+  check) tests/setup_debian.sh ;;
   *) echo "usage: tools/setup.sh venv DIR | check" >&2; exit 2 ;;
 esac

@@ -72,7 +72,7 @@ def open_clips(scene: Scene, count: int) -> dict[int, Path]:
         clips = inodes(scene, 20_000)
         return clips if len(clips) >= count else {}
 
-    return wait_for(found, f"{count} clips with pictures")
+    return wait_for(found, f"{count} clips with pictures", 60)
 
 
 def inodes(scene: Scene, least: int = 0) -> dict[int, Path]:

@@ -274,6 +274,8 @@ async def test_a_worker_that_grows_is_started_anew_at_a_clips_end(
         assert service.fleet.status()[0].state is State.LIVE
         closed = len(zm.told_of(EventClosed))
         await until(lambda: service.fleet.status()[0].pid not in (None, first))
-        assert len(zm.told_of(EventClosed)) > closed, "not before its clip had ended"
+        # The row is closed a moment after the clip is; that it had its whole length shows that the worker waited for its end.
+        await until(lambda: len(zm.told_of(EventClosed)) > closed)
+        assert zm.told_of(EventClosed)[closed].length_us > 1_500_000
     finally:
         await service.stopService()

@@ -134,6 +134,8 @@ def test_command_lines(argv: tuple[str, ...], expected: bool) -> None:
 
 def test_processes_as_the_kernel_shows_them(sleeper: subprocess.Popen[bytes]) -> None:
     linux = Linux(object())
+    while not Path(f"/proc/{sleeper.pid}/cmdline").read_bytes().startswith(b"sleep"):
+        assert sleeper.poll() is None  # spawned, but not yet what it is to be
     seen = linux.look(sleeper.pid)
     assert seen is not None
     assert (seen.pid, seen.argv) == (sleeper.pid, ("sleep", "60"))

@@ -145,6 +145,13 @@ class Reconciler(Service):
             self._gone |= own.keys()
             self._call_later(AGAIN_SECONDS)
         else:
+            # A monitor without a row in the last hour was not being recorded by us when we ended: its stray clips may be about to be
+            # spoken of by whoever makes them, so they are left for some minutes.
+            seen = {row.place.monitor_id for row in rows}
+            if strangers := {stray.monitor_id for stray in scene.strays} - seen:
+                scene = attrs.evolve(scene, strays=tuple(s for s in scene.strays if s.monitor_id in seen))
+                self._gone |= strangers
+                self._call_later(AGAIN_SECONDS)
             self._in_background(self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._carry_out(scene, own))))
         for action in plan(scene).actions:
             if isinstance(action, LeaveOpen):

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := var/demo
 
-.PHONY: demo check lint types test bench setup-check clean
+.PHONY: demo check lint types test fuzz bench setup-check clean
 
 demo: $(STAMP)
 	@mkdir -p $(DEMO)
@@ -26,6 +26,9 @@ types: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+fuzz: setup-check
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(TESTS)
 
 bench: $(STAMP)
 	for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done

@@ -55,6 +55,7 @@ def test_no_spelling_of_a_secret_is_left(secret: str, before: str, after: str) -
         secret,
         quote(secret, safe=""),
         quote(secret),
+        quote(secret, safe="/,;!~"),
         quote_plus(secret),
         re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quote(secret, safe="")),
         json.dumps(secret),
@@ -63,6 +64,11 @@ def test_no_spelling_of_a_secret_is_left(secret: str, before: str, after: str) -
     ]
     for spelling in spellings:
         assert spelling.strip('"') not in redactor.redact(before + spelling + after)
+
+
+@pytest.mark.parametrize("written", ["Kw0/%2C9z", "Kw0/,9z", "Kw0%2f,9z", r"Kw0\/%2c9z", "%4bw0/,9z"])
+def test_each_character_may_be_encoded_or_not(written: str) -> None:
+    assert Redactor(["Kw0/,9z"]).redact(f"open {written} failed") == "open *** failed"
 
 
 def test_adding_makes_another_one() -> None:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
 
 import attrs
 
@@ -74,8 +74,12 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         kept = frozenset(secret for secret in secrets if len(secret) >= SHORTEST)
-        forms = sorted({form for secret in kept for form in _spellings(secret)}, key=lambda form: (-len(form), form))
-        self.__attrs_init__(kept, re.compile("|".join(map(re.escape, forms))) if forms else None)
+        texts = {
+            text for secret in kept for text in (secret, unquote(secret, errors="replace")) if len(text) >= SHORTEST
+        }
+        longest_first = sorted(texts, key=lambda text: (-len(text), text))
+        patterns = [pattern for text in longest_first for pattern in _spellings(text)]
+        self.__attrs_init__(kept, re.compile("|".join(patterns)) if patterns else None)
 
     def adding(self, *secrets: str) -> Redactor:
         """One that knows `secrets` as well."""
@@ -90,25 +94,21 @@ class Redactor:
         return mask(self.replace(text))
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    """The ways in which a secret may turn up: as it is, percent-encoded more or less, decoded, inside JSON, in a Basic header."""
-    plain = {secret, unquote(secret, errors="replace")}
-    for text in plain:
-        encoded = [
-            quote(text, safe=safe, errors="replace")
-            for safe in ("", "~", "!$&'()*+,;=:", "!$&'()*+,;=:@/?%", ":", ":@")
-        ]
-        encoded.append(quote_plus(text, errors="replace"))
-        quoted = [
-            json.dumps(text)[1:-1],
-            json.dumps(text, ensure_ascii=False)[1:-1],
-            json.dumps(text)[1:-1].replace("/", "\\/"),
-        ]
-        wrapped = base64.b64encode(text.encode("utf-8", "replace")).decode()
-        for form in (text, *encoded, *(_lower_hex(form) for form in encoded), *quoted, wrapped):
-            if len(form) >= SHORTEST:
-                yield form
+def _spellings(text: str) -> Iterator[str]:
+    """Patterns of the ways in which a secret may turn up: as it is, percent-encoded character by character, in JSON, in a Basic header.
+
+    The first one allows for a JSON escape of the slash too, as PHP writes a URL.
+    """
+    yield "".join(map(_character, text))
+    quoted = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    for form in sorted(quoted | {form.replace("/", "\\/") for form in quoted}, key=len, reverse=True):
+        if form != text:
+            yield re.escape(form)
+    yield re.escape(base64.b64encode(text.encode("utf-8", "replace")).decode())
 
 
-def _lower_hex(text: str) -> str:
-    return re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), text)
+def _character(character: str) -> str:
+    """Encoders differ in what they leave as it is, and in the case of their hex digits: each character may stand either way."""
+    octets = "".join(f"%{octet:02x}" for octet in character.encode("utf-8", "replace"))
+    more = {"/": r"|\\/", " ": r"|\+"}.get(character, "")
+    return f"(?:{re.escape(character)}|(?i:{octets}){more})"

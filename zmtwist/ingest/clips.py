@@ -63,9 +63,6 @@ def settle_clip(place: EventPlace, told: str) -> SettledClip:
         sidecar = Path(told + ".json")
         if sidecar.is_file() and sidecar.resolve().is_relative_to(Path(place.root).resolve()):
             move(sidecar, Path(str(wanted) + ".json"))
-        if moved and Path(told).parent.resolve() != Path(place.root).resolve():
-            with contextlib.suppress(OSError):
-                Path(told).parent.rmdir()  # the worker's day directory, once its last clip has gone
     mark_directory(place)
     return SettledClip(str(wanted), directory_bytes(Path(place.directory)), moved)
 

@@ -7,7 +7,7 @@ After a worker's exit, and on request, clips that a living worker may still writ
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import attrs
@@ -30,7 +30,7 @@ from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ingest.reconcile_actions import LeaveOpen, Plan, SetAside, counted, describe, to_measure
 from zmtwist.ingest.reconcile_apply import Repairs
 from zmtwist.ingest.reconcile_plan import Scene, plan
-from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, strays_of
+from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, remove_past_days, strays_of
 from zmtwist.zm.catalog import Site
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.left import CHUNK, LeftRow, Own, Reader
@@ -262,6 +262,9 @@ class Reconciler(Service):
                 self.log.warn("recovery: {action}", action=describe(action))
         failed = await self._repairs.do([a for a in planned.actions if isinstance(a, SetAside)], own)
         failed += await self._repairs.do([a for a in planned.actions if not isinstance(a, SetAside)], own)
+        past = f"{datetime.fromtimestamp((self._wall() - 2 * DAY_US) / SECOND, UTC):%Y-%m-%d}"
+        for root in (root for root, state in scene.roots.items() if state == "there"):
+            await self._disk.run(remove_past_days, root, past)
         if planned.actions:
             self.log.info("recovery: done: {counts}", counts=counted(planned.actions), failed=len(failed))
         return Outcome(planned, done=True, failed=tuple(failed))

@@ -84,6 +84,17 @@ def _clips_of(event_id: int, directory: str) -> tuple[Found, ...]:
     return tuple(sorted((one for one in found if one is not None), key=lambda one: (-one.size, one.path)))
 
 
+def remove_past_days(root: str, before: str) -> None:
+    """Remove workers' directories that are empty, of days before `before` (`YYYY-MM-DD`). Raises OSError.
+
+    A directory of today may have been made a moment ago, by a worker that is about to open its clip in it.
+    """
+    for day in days(root):
+        if day < before:
+            with suppress(OSError):
+                Path(root, day).rmdir()
+
+
 def set_aside(path: str, root: str) -> str:
     """Move a file (and its sidecar) out of the way, within its storage; where to. Raises OSError."""
     source, target = Path(path), _free_name(path, root)

@@ -25,7 +25,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadfile # most of them wait for processes, not for a core
 
 fuzz: setup-check
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(TESTS)

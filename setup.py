@@ -17,6 +17,7 @@ CONCH = ["twisted[conch]>=24.11"]
 TEST = [
     "pytest>=8",
     "pytest-twisted>=1.14.3",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "ruff>=0.6",
     "mypy>=1.11",

@@ -111,9 +111,9 @@ async def test_a_stop_ends_a_stubborn_worker_and_its_grandchild(tmp_path: Path) 
 @pytest_twisted.ensureDeferred
 async def test_a_polite_worker_gets_the_time_to_end_by_itself(tmp_path: Path) -> None:
     code = (
-        "import signal, sys\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('closing the clip', flush=True), sys.exit(0)))\n"
-        "print('up', flush=True)\n"
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'closing the clip\\n'), sys.exit(0)))\n"
+        "os.write(1, b'up\\n')\n"  # print may not be interrupted by print
         "signal.pause()\n"
     )
     child, watcher = spawn(tmp_path, code)

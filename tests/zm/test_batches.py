@@ -106,7 +106,9 @@ def content(connection: sqlite3.Connection, places: dict[str, Any]) -> dict[str,
     """All rows, by handle in place of id."""
     columns = (
         "MonitorId, StorageId, Cause, StartDateTime, EndDateTime, Length, Frames, AlarmFrames, TotScore, AvgScore, MaxScore, "
-        "MaxScoreFrameId, Notes, DiskSpace, Videoed, DefaultVideo, Scheme"
+        "MaxScoreFrameId, Notes, DiskSpace, Videoed, Scheme, "
+        # The name of an open event's video has its id in it, and comes with what is said of the event after its opening.
+        "CASE WHEN EndDateTime IS NULL THEN '' ELSE DefaultVideo END"
     )
     found: dict[str, Any] = {
         "summaries": connection.execute("SELECT * FROM Event_Summaries ORDER BY MonitorId").fetchall()

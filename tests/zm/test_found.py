@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
+from zmtwist.changes import UpdateEvent
 
 START = at("2026-03-01 12:00:00")
 
@@ -27,7 +28,8 @@ async def test_an_event_is_found_with_its_place_and_one_that_is_not_there_is_not
 @pytest_twisted.ensureDeferred
 async def test_it_is_found_with_its_videos_name_and_after_its_close(site):
     places = await site.write(opening())
-    await site.until(lambda: site.event(places["a"].event_id)["DefaultVideo"] != "")
+    assert await found(site, opening()) == places
+    await site.write(UpdateEvent(handle="a", length_us=SECOND), places=places)
     assert await found(site, opening()) == places
     clipless = opening(handle="b", monitor_id=2, token=None)
     places = await site.write(clipless, closing("b", video_name=None, disk_bytes=0))

@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
-from zmtwist.changes import Tally
+from zmtwist.changes import Tally, UpdateEvent
 from zmtwist.zm.catalog import Site
 from zmtwist.zm.left import CHUNK, LeftRow, Own, Reader, is_our_name, known_ids
 
@@ -31,7 +31,7 @@ async def test_the_place_of_an_event_is_what_it_was_when_it_was_opened(site):
         site.run("UPDATE Storage SET Scheme = %s WHERE Id = 3", scheme)
         await site.read_monitors()
         opened = await site.opened(handle=scheme, start_us=at("2026-03-01 12:00:00"))
-        await site.until(lambda: site.event(opened.event_id)["DefaultVideo"] != "")  # noqa: B023
+        await site.write(UpdateEvent(handle=scheme, length_us=SECOND), places={scheme: opened})
         [row] = [row for row in await read(site) if row.event_id == opened.event_id]
         assert row.place == opened
         assert (row.ended, row.has_clip, row.video) == (False, True, opened.video_name)
@@ -79,7 +79,7 @@ async def test_open_and_recent_closed_events_are_found_and_other_monitors_are_no
 @pytest_twisted.ensureDeferred
 async def test_the_legacy_daemons_rows_are_never_read(site, columns):
     place = await site.opened()
-    await site.until(lambda: site.event(place.event_id)["DefaultVideo"] != "")
+    await site.write(UpdateEvent(handle="a", length_us=SECOND), places={"a": place})
     assert len(await read(site)) == 1
     for column, value in columns.items():
         value = value.format(id=place.event_id) if isinstance(value, str) else value

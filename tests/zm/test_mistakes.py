@@ -36,12 +36,12 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         note(statement, args)
         return rows(self, statement, *args)
 
-    def noted_run_all(self: Sql, given: Any) -> None:
+    def noted_run_all(self: Sql, given: Any) -> list[int]:
         given = list(given)
         if self.dialect.name == "mysql":
             for statement, args in given:
                 note(statement, args)
-        run_all(self, given)
+        return run_all(self, given)
 
     monkeypatch.setattr(Sql, "run", noted_run)
     monkeypatch.setattr(Sql, "rows", noted_rows)
@@ -293,7 +293,8 @@ async def test_mistake_17_the_name_is_what_this_versions_player_looks_for(site):
 @pytest_twisted.ensureDeferred
 async def test_mistake_18_the_video_is_a_bare_name(site):
     place = await site.opened()
-    await site.until(lambda: site.event(place.event_id)["DefaultVideo"] == place.video_name)
+    await site.write(UpdateEvent(handle="a", length_us=SECOND), places={"a": place})
+    assert site.event(place.event_id)["DefaultVideo"] == place.video_name
     assert len(place.video_name.encode()) <= 64
     assert PurePosixPath(place.video_name).name == place.video_name
     assert place.video_path == f"{place.directory}/{place.video_name}"

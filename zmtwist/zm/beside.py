@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 
 from zmtwist.changes import AddData
-from zmtwist.zm.dialect import Dialect, Sql, Statement, marks
+from zmtwist.zm.dialect import Dialect, Sql, Statement, ids, marks
 from zmtwist.zm.fold import Touch
 from zmtwist.zm.paths import SECOND, EventPlace, local_time
 from zmtwist.zm.rows import INT, clamp, fit
@@ -43,12 +43,16 @@ def stored_data(
     return stored
 
 
-def data_frames(sql: Sql, schema: Schema, event_id: int) -> frozenset[int]:
-    """The FrameIds that an event's rows of data name."""
+def data_frames(sql: Sql, schema: Schema, event_ids: Iterable[int]) -> dict[int, frozenset[int]]:
+    """The FrameIds that these events' rows of data name."""
     if not schema.event_data:
-        return frozenset()
-    found = sql.rows("SELECT DISTINCT FrameId FROM Event_Data WHERE EventId = %s", event_id)
-    return frozenset(int(frame_id) for (frame_id,) in found if frame_id is not None)
+        return {}
+    named: dict[int, set[int]] = {}
+    for event_id, frame_id in sql.rows(
+        f"SELECT DISTINCT EventId, FrameId FROM Event_Data WHERE EventId IN ({ids(event_ids)}) AND FrameId IS NOT NULL"
+    ):
+        named.setdefault(int(event_id), set()).add(int(frame_id))
+    return {event_id: frozenset(numbers) for event_id, numbers in named.items()}
 
 
 def data_statements(

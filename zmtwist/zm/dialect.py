@@ -108,36 +108,37 @@ class Sql:
         self._cursor.execute(self.dialect.sql(statement), args)
         return self._cursor.rowcount
 
-    def run_all(self, statements: Iterable[Statement]) -> None:
-        """Run statements in order; with MySQL in as few round trips as may be, since those cost more than most statements."""
+    def run_all(self, statements: Iterable[Statement]) -> list[int]:
+        """Run statements in order; with MySQL in as few round trips as may be, since those cost more than most statements.
+
+        Gives for each the id that it had the database give out, 0 if none.
+        """
         if self.dialect.name == "sqlite":
-            for statement, args in statements:
-                self.run(statement, *args)
-            return
+            return [self._id_of(statement, args) for statement, args in statements]
+        new_ids: list[int] = []
         pending: list[str] = []
         size = 0
         for statement, args in statements:
             text = self._cursor.mogrify(statement, args)
             if pending and size + len(text) > PACKET:
-                self._run_joined(pending)
+                new_ids += self._run_joined(pending)
                 pending, size = [], 0
             pending.append(text)
             size += len(text)
         if pending:
-            self._run_joined(pending)
+            new_ids += self._run_joined(pending)
+        return new_ids
 
-    def _run_joined(self, texts: Sequence[str]) -> None:
+    def _run_joined(self, texts: Sequence[str]) -> list[int]:
         self._cursor.execute(";".join(texts))
+        new_ids = [self._cursor.lastrowid or 0]
         while self._cursor.nextset():  # an error in any of them is raised here
-            pass
+            new_ids.append(self._cursor.lastrowid or 0)
+        return new_ids
 
-    def insert(self, statement: str, *args: Any) -> int:
-        """Run an INSERT of one row into a table that numbers its rows; gives the row's id."""
+    def _id_of(self, statement: str, args: Sequence[Any]) -> int:
         self.run(statement, *args)
-        new_id = self._cursor.lastrowid
-        if not new_id:
-            raise ValueError("the database gave no id for a new row")
-        return int(new_id)
+        return self._cursor.lastrowid or 0
 
     def rows(self, statement: str, *args: Any) -> Sequence[tuple[Any, ...]]:
         """All rows of a SELECT."""

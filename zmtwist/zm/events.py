@@ -8,7 +8,6 @@ Tags are written last, by name.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING
@@ -20,8 +19,9 @@ from zmtwist.zm.beside import data_frames, data_statements, renumbering, stored_
 from zmtwist.zm.dialect import Sql, Statement, ids
 from zmtwist.zm.errors import Refused
 from zmtwist.zm.fold import Touch, fold
-from zmtwist.zm.paths import CODECS, EventPlace, final_name, place, video_name
-from zmtwist.zm.rows import NEW_EVENT, SMALLINT, add_notes, clamp, fit, frame_values
+from zmtwist.zm.openings import first_notes, open_events
+from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.rows import Frame, first_frame, frame_values
 from zmtwist.zm.schema import Schema
 from zmtwist.zm.update import EventRow, Update, needs_stored_frames, statements_for, update_for
 from zmtwist.zm.written import Written, grown, witness_of
@@ -64,29 +64,36 @@ def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
         (touch.opened for touch in touches.values() if touch.opened is not None), key=lambda change: change.monitor_id
     )
     _lock_counts(sql, schema, known, touches, rows, opened)
-    places = _open_events(sql, schema, opened, batch)
+    first = {change.handle: first_frame(touches[change.handle].first) for change in opened}
+    pairs = [(change, first[change.handle]) for change in opened]
+    places = open_events(sql, schema, pairs, batch.monitors, batch.zone, batch.event_name)
     stored = stored_data(sql, schema, known, touches)
     vanished = tuple(handle for handle, place in known.items() if place.event_id not in rows)
+    settling = [
+        h.event_id
+        for handle, h in known.items()
+        if h.event_id in rows and needs_stored_frames(touches[handle], rows[h.event_id])
+    ]
+    rows |= _with_frames(sql, schema, {event_id: rows[event_id] for event_id in settling})
     updates: list[Update] = []
     for handle, touch in touches.items():
         if touch.opened is not None:
-            row = EventRow(notes=_first_notes(touch.opened, schema), last_frame=0)
+            row = EventRow(
+                notes=first_notes(touch.opened, schema),
+                last_frame=1,
+                frames=(first[handle],),
+                unnamed=touch.opened.token is not None,
+            )
             updates.append(update_for(touch, places[handle], row, schema, batch.zone))
         elif handle not in vanished:
             here = known[handle]
-            row = rows[here.event_id]
-            if needs_stored_frames(touch, row):
-                frames = _read_frames(sql, here.event_id)
-                row = attrs.evolve(row, frames=frames, data_frames=data_frames(sql, schema, here.event_id))
-            updates.append(update_for(touch, here, row, schema, batch.zone))
+            updates.append(update_for(touch, here, rows[here.event_id], schema, batch.zone))
     updates.sort(key=lambda update: update.place.event_id)
-    counts = list(_counts(sql, schema, places.values()))
     present = [
         (places.get(handle) or known[handle], touch) for handle, touch in touches.items() if handle not in vanished
     ]
     sql.run_all(
         [
-            *counts,
             *statements_for(updates, sql.dialect),
             *_frames(updates, batch.zone),
             *data_statements(((here, touch.data) for here, touch in present), stored, schema, batch.zone),
@@ -97,7 +104,6 @@ def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
     )
     return Written(
         places=places,
-        live=tuple(places[change.handle] for change in opened if change.token and not touches[change.handle].closed),
         vanished=vanished,
         stored={} if schema.storage_by_trigger else grown(updates),
         witness=witness_of(updates, places),
@@ -117,12 +123,18 @@ def _lock_events(
     wanted = ids(place.event_id for place in known.values())
     found = sql.rows(
         f"SELECT e.Id, e.EndDateTime IS NOT NULL, COALESCE(e.DiskSpace, 0), {notes}, "
-        "(SELECT f.FrameId FROM Frames f WHERE f.EventId = e.Id ORDER BY f.Id DESC LIMIT 1) "
+        "(SELECT f.FrameId FROM Frames f WHERE f.EventId = e.Id ORDER BY f.Id DESC LIMIT 1), e.Videoed AND e.DefaultVideo = '' "
         f"FROM Events e {sql.dialect.by_key} WHERE e.Id IN ({wanted}) ORDER BY e.Id {sql.dialect.for_update}"
     )
     return {
-        int(event_id): EventRow(ended=bool(ended), disk_bytes=int(disk), notes=text or "", last_frame=int(last or 0))
-        for event_id, ended, disk, text, last in found
+        int(event_id): EventRow(
+            ended=bool(ended),
+            disk_bytes=int(disk),
+            notes=text or "",
+            last_frame=int(last or 0),
+            unnamed=bool(unnamed),
+        )
+        for event_id, ended, disk, text, last, unnamed in found
     }
 
 
@@ -155,90 +167,25 @@ def _lock_counts(
         sql.rows(f"SELECT MonitorId FROM Event_Summaries WHERE MonitorId IN ({monitors}) ORDER BY MonitorId {lock}")
 
 
-def _read_frames(sql: Sql, event_id: int) -> tuple[tuple[int, str, str, int], ...]:
-    found = sql.rows("SELECT FrameId, Type, Delta, Score FROM Frames WHERE EventId = %s ORDER BY Id", event_id)
-    return tuple((int(frame_id), str(kind), str(delta), int(score)) for frame_id, kind, delta, score in found)
+def _with_frames(sql: Sql, schema: Schema, rows: Mapping[int, EventRow]) -> dict[int, EventRow]:
+    """These events with their stored frames, all read at once."""
+    if not rows:
+        return {}
+    found = sql.rows(
+        "SELECT EventId, FrameId, Type, CAST(ROUND(100 * Delta) AS SIGNED), Score FROM Frames "
+        f"WHERE EventId IN ({ids(rows)}) ORDER BY EventId, Id"
+    )
+    frames: dict[int, list[Frame]] = {event_id: [] for event_id in rows}
+    for event_id, frame_id, kind, centis, score in found:
+        frames[event_id].append(Frame(frame_id, kind, max(0, int(centis)), score))
+    named = data_frames(sql, schema, rows)
+    return {
+        event_id: attrs.evolve(row, frames=frames[event_id], data_frames=named.get(event_id, frozenset()))
+        for event_id, row in rows.items()
+    }
 
 
 # Writing
-
-
-def _open_events(sql: Sql, schema: Schema, opened: Sequence[OpenEvent], batch: Batch) -> dict[str, EventPlace]:
-    places = {}
-    for change in opened:
-        monitor = batch.monitors[change.monitor_id]
-        event_id = _insert_event(sql, schema, change, monitor, batch)
-        places[change.handle] = place(
-            event_id,
-            monitor,
-            change.start_us,
-            batch.zone,
-            video_name=video_name(event_id, change.codec_id, modern=schema.modern),
-            final_name=final_name(
-                event_id, monitor, change.start_us, batch.zone, modern=schema.modern, event_name=batch.event_name
-            ),
-            codec_wanted=schema.modern and change.codec_id not in CODECS,
-        )
-    return places
-
-
-def _insert_event(sql: Sql, schema: Schema, change: OpenEvent, monitor: Monitor, batch: Batch) -> int:
-    """The row of an event that has begun. Its size comes by a later UPDATE, since 1.36's triggers count sizes in those only.
-
-    SaveJPEGs is 0 and Orientation ROTATE_0 whatever the monitor's, since the clip holds all pictures, and holds them upright.
-    """
-    start = place(0, monitor, change.start_us, batch.zone, video_name="", final_name="").start
-    width, height = monitor.display_size
-    row: dict[str, object] = {
-        "MonitorId": monitor.id,
-        "StorageId": monitor.storage.id,
-        "Name": NEW_EVENT,
-        "Cause": fit(change.cause, schema.column("Events", "Cause")),
-        "StartDateTime": start.isoformat(" "),
-        "Width": clamp(width, SMALLINT),
-        "Height": clamp(height, SMALLINT),
-        "Length": 0,
-        "Frames": 1,
-        "AlarmFrames": 0,
-        "TotScore": 0,
-        "AvgScore": 0,
-        "MaxScore": 0,
-        "DefaultVideo": "",
-        "SaveJPEGs": 0,
-        "Videoed": 1 if change.token is not None else 0,
-        "Notes": _first_notes(change, schema),
-        "Orientation": "ROTATE_0",
-        "Scheme": monitor.storage.scheme,
-    }
-    if schema.max_score_frame_id:
-        row["MaxScoreFrameId"] = 1
-    if schema.geo:
-        row |= {"Latitude": monitor.latitude, "Longitude": monitor.longitude}
-    marks = ", ".join(["%s"] * len(row))
-    return sql.insert(f"INSERT INTO Events ({', '.join(row)}, StateId) VALUES ({marks}, {_STATE})", *row.values())
-
-
-def _first_notes(change: OpenEvent, schema: Schema) -> str:
-    return add_notes("", [change.notes], schema.column("Events", "Notes"))
-
-
-def _counts(sql: Sql, schema: Schema, opened: Iterable[EventPlace]) -> Iterator[Statement]:
-    """Bucket and summary rows for new events, on the versions that leave them to the writer (zoneminder.md, 1c)."""
-    new = sorted(opened, key=lambda place: place.event_id)
-    if not new or schema.insert_trigger:
-        return
-    if schema.insert_trigger is None and sql.one("SELECT 1 FROM Events_Hour WHERE EventId = %s", new[0].event_id):
-        return  # there is a trigger, though it is hidden from us
-    values = ", ".join(f"({p.event_id}, {p.monitor_id}, '{p.start.isoformat(' ')}', NULL)" for p in new)
-    for table in schema.buckets:
-        yield f"INSERT INTO {table} (EventId, MonitorId, StartDateTime, DiskSpace) VALUES {values}", ()
-    if schema.has("Event_Summaries"):
-        columns = ("HourEvents", "DayEvents", "WeekEvents", "MonthEvents", "TotalEvents")
-        each = Counter(place.monitor_id for place in new)
-        counts = ", ".join(f"({monitor_id}{f', {n}' * len(columns)})" for monitor_id, n in sorted(each.items()))
-        more = ", ".join(f"{column} = COALESCE(Event_Summaries.{column}, 0) + new({column})" for column in columns)
-        tail = sql.dialect.on_duplicate("MonitorId", more)
-        yield f"INSERT INTO Event_Summaries (MonitorId, {', '.join(columns)}) VALUES {counts} {tail}", ()
 
 
 def _renumbered(updates: Iterable[Update], schema: Schema) -> Iterator[Statement]:

@@ -118,12 +118,12 @@ class Database(Service):
 
     def startService(self) -> None:
         """Start the threads; connections are opened when they are first needed."""
-        super().startService()  # type: ignore[no-untyped-call]
+        Service.startService(self)
         self._pool = _Pool(self._connector, self._reactor, "sqlite3" if self.url.scheme == "sqlite" else "pymysql")
 
     def stopService(self) -> Deferred[None]:
         """Take no more work, end what is under way (cut off after `stop_seconds`), close all connections."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     def interact(self, function: Callable[Concatenate[Sql, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

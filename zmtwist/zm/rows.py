@@ -91,8 +91,9 @@ def risen(changes: Iterable[AddFrame], last: int) -> list[Frame]:
     return rows
 
 
-def frame_values(event_id: int, frames: Iterable[Frame], start_us: int, zone: tzinfo | None) -> list[str]:
+def frame_values(event_id: int | str, frames: Iterable[Frame], start_us: int, zone: tzinfo | None) -> list[str]:
     """The rows as SQL text, `(EventId,FrameId,Type,TimeStamp,Delta,Score)` each: numbers, dates and words of our own making only.
+    `event_id` may be the name of a variable that holds it.
 
     TimeStamp is StartDateTime + Delta, in local time. (As text, a thousand rows are written in a fraction of the time that a driver
     takes to quote their values one by one.)

@@ -18,7 +18,7 @@ from zmtwist.zm.events import Batch, write
 from zmtwist.zm.found import Search, find_opened
 from zmtwist.zm.paths import EventPlace
 from zmtwist.zm.pool import Database
-from zmtwist.zm.written import Written, add_to_storage, landed, name_videos
+from zmtwist.zm.written import Written, add_to_storage, landed
 
 if TYPE_CHECKING:
     from zmtwist.changes import Change, OpenEvent
@@ -89,9 +89,6 @@ class EventStore:
                 handles=written.vanished,
             )
         # What follows is outside the batch's transaction, and nothing waits for it: the worker is told its event's id the sooner.
-        if written.live:
-            naming = self._database.interact(name_videos, written.live)
-            naming.addErrback(_not_done, "live events were not given their videos' names")
         if written.stored:
             adding = self._database.interact(add_to_storage, written.stored)
             adding.addErrback(_not_done, f"Storage.DiskSpace was not raised (bytes by storage: {dict(written.stored)})")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
-from decimal import Decimal
 
 import attrs
 
@@ -38,15 +37,16 @@ RISING_AT_ONCE = 500
 @attrs.frozen
 class EventRow:
     """What an event's row and frames say before the batch. `last_frame` is the last stored FrameId, 0 without any; `frames` are read
-    only where they are to be settled: FrameId, Type, Delta, Score, in the order of insertion; `data_frames` are the FrameIds that its rows
-    of data name, read with them."""
+    only where they are to be settled, in the order of insertion; `data_frames` are the FrameIds that its rows of data name, read with
+    them. `unnamed`: it has a clip, and no DefaultVideo yet."""
 
     ended: bool = False
     disk_bytes: int = 0
     notes: str = ""
     last_frame: int = 0
-    frames: Sequence[tuple[int, str, str, int]] = ()
+    frames: Sequence[Frame] = ()
     data_frames: frozenset[int] = frozenset()
+    unnamed: bool = False
 
 
 @attrs.define
@@ -126,8 +126,6 @@ def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, z
     columns = update.columns
     if touch.notes and (notes := add_notes(row.notes, touch.notes, schema.column("Events", "Notes"))) != row.notes:
         columns["Notes"] = notes
-    if touch.opened is not None:
-        update.frames.append(first_frame(touch.first))
     if row.ended and touch.closed is None:
         return update  # its figures are final
     if touch.cause is not None:
@@ -135,7 +133,7 @@ def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, z
     if not row.ended:  # else its frames are all there, and may have got other numbers since
         if touch.first is not None and touch.opened is None:
             update.first = first_frame(touch.first)
-        update.frames += risen(touch.frames, max(row.last_frame, len(update.frames)))
+        update.frames += risen(touch.frames, row.last_frame)
     last = update.frames[-1].frame_id if update.frames else row.last_frame
     if touch.closed is not None:
         if not row.ended:
@@ -148,6 +146,8 @@ def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, z
         columns |= _scores(touch.tally, schema)
     if touch.frames_seen > 1 or (update.frames and last > 1):
         update.frames_at_least = clamp(max(touch.frames_seen, last), INT)
+    if row.unnamed and (touch.opened is None or columns or update.frames_at_least):
+        columns["DefaultVideo"] = place.video_name  # from now on it can be played while it is recorded
     return update
 
 
@@ -156,7 +156,7 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
     frames = clamp(max(1, closed.frames), INT)
     tally = closed.tally
     if closed.settle or last > frames:
-        stored = [Frame(frame_id, kind, _centis(delta), score) for frame_id, kind, delta, score in row.frames]
+        stored = list(row.frames)
         if update.first is not None:
             stored, update.first = [update.first if row.frame_id == 1 else row for row in stored], None
         pairs = settled(stored + update.frames, frames, closed.length_us)
@@ -202,7 +202,3 @@ def _scores(tally: Tally, schema: Schema) -> dict[str, object]:
     if schema.max_score_frame_id:
         scores["MaxScoreFrameId"] = clamp(tally.max_score_frame, INT)
     return scores
-
-
-def _centis(delta: str) -> int:
-    return max(0, round(Decimal(delta) * 100))

@@ -31,11 +31,10 @@ class Witness:
 
 @attrs.frozen
 class Written:
-    """What a batch did. `live` are the events whose clips are about to come to their places; `vanished` are handles of events that
-    someone has deleted meanwhile; `stored` is what is still to be added to each storage's DiskSpace."""
+    """What a batch did. `vanished` are handles of events that someone has deleted meanwhile; `stored` is what is still to be added to
+    each storage's DiskSpace."""
 
     places: Mapping[str, EventPlace]
-    live: tuple[EventPlace, ...] = ()
     vanished: tuple[str, ...] = ()
     stored: Mapping[int, int] = attrs.field(factory=dict)
     witness: Witness | None = None
@@ -83,15 +82,6 @@ def landed(sql: Sql, witness: Witness) -> bool:
         last = sql.one("SELECT FrameId FROM Frames WHERE EventId = %s ORDER BY Id DESC LIMIT 1", witness.event_id)
         return last is not None and int(last[0]) >= witness.frame_id
     return True
-
-
-def name_videos(sql: Sql, places: Iterable[EventPlace]) -> None:
-    """Let live events be played: by the names that their clips are about to get. An event that is closed has its name already."""
-    sql.begin()
-    # Only the key may stand in WHERE: with EndDateTime there as well, its index may be locked before the row is.
-    name = "UPDATE Events SET DefaultVideo = CASE WHEN EndDateTime IS NULL THEN %s ELSE DefaultVideo END WHERE Id = %s"
-    ordered = sorted(places, key=lambda place: place.event_id)
-    sql.run_all((name, (place.video_name, place.event_id)) for place in ordered)
 
 
 def add_to_storage(sql: Sql, stored: Mapping[int, int]) -> None:

@@ -1,0 +1,153 @@
+"""The rows of events that have begun: Events, the counts beside it, and the first of Frames.
+
+A worker waits for its event's id with its clip open, so with MySQL all of this is sent in one go: the statements that need an id that
+another one has just been given name a variable of the session.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING
+
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.zm.dialect import Dialect, Sql, Statement
+from zmtwist.zm.paths import CODECS, EventPlace, final_name, local_time, place, video_name
+from zmtwist.zm.rows import NEW_EVENT, SMALLINT, Frame, add_notes, clamp, fit, frame_values
+from zmtwist.zm.schema import Schema
+
+if TYPE_CHECKING:
+    from zmtwist.changes import OpenEvent
+
+_STATE = "(SELECT CASE WHEN COUNT(*) = 1 THEN MAX(Id) ELSE 0 END FROM States WHERE IsActive = 1)"
+
+
+def open_events(
+    sql: Sql,
+    schema: Schema,
+    opened: Sequence[tuple[OpenEvent, Frame]],
+    monitors: Mapping[int, Monitor],
+    zone: tzinfo | None,
+    event_name: str | None,
+) -> dict[str, EventPlace]:
+    """Write the rows of these events, with the first frame of each; where each of them is, by handle."""
+    if not opened:
+        return {}
+    changes = [change for change, _ in opened]
+    inserts = [_event(change, monitors[change.monitor_id], schema, zone) for change in changes]
+    if sql.dialect.name == "sqlite" or schema.insert_trigger is None:
+        event_ids = sql.run_all(inserts)
+        counted = schema.insert_trigger or (
+            # There may be a trigger that is hidden from us.
+            schema.insert_trigger is None
+            and sql.one("SELECT 1 FROM Events_Hour WHERE EventId = %s", event_ids[0]) is not None
+        )
+        names: list[int | str] = [*event_ids]
+        sql.run_all(_beside(opened, names, schema, sql.dialect, zone, counted=bool(counted)))
+    else:
+        names = [f"@zmnext_{number}" for number in range(len(opened))]
+        kept = [(f"SET {name} = LAST_INSERT_ID()", ()) for name in names]
+        pairs = [statement for pair in zip(inserts, kept, strict=True) for statement in pair]
+        beside = _beside(opened, names, schema, sql.dialect, zone, counted=schema.insert_trigger)
+        event_ids = sql.run_all([*pairs, *beside])[: len(pairs) : 2]
+    if not all(event_ids):
+        raise ValueError("the database gave no id for a new event")
+    return {
+        change.handle: _place(event_id, change, monitors[change.monitor_id], schema, zone, event_name)
+        for event_id, change in zip(event_ids, changes, strict=True)
+    }
+
+
+def first_notes(change: OpenEvent, schema: Schema) -> str:
+    """The notes with which an event begins."""
+    return add_notes("", [change.notes], schema.column("Events", "Notes"))
+
+
+def _place(
+    event_id: int, change: OpenEvent, monitor: Monitor, schema: Schema, zone: tzinfo | None, event_name: str | None
+) -> EventPlace:
+    return place(
+        event_id,
+        monitor,
+        change.start_us,
+        zone,
+        video_name=video_name(event_id, change.codec_id, modern=schema.modern),
+        final_name=final_name(event_id, monitor, change.start_us, zone, modern=schema.modern, event_name=event_name),
+        codec_wanted=schema.modern and change.codec_id not in CODECS,
+    )
+
+
+def _event(change: OpenEvent, monitor: Monitor, schema: Schema, zone: tzinfo | None) -> Statement:
+    """The row of an event that has begun. Its size comes by a later UPDATE, since 1.36's triggers count sizes in those only; so does its
+    video's name, which has the id in it.
+
+    SaveJPEGs is 0 and Orientation ROTATE_0 whatever the monitor's, since the clip holds all pictures, and holds them upright.
+    """
+    width, height = monitor.display_size
+    row: dict[str, object] = {
+        "MonitorId": monitor.id,
+        "StorageId": monitor.storage.id,
+        "Name": NEW_EVENT,
+        "Cause": fit(change.cause, schema.column("Events", "Cause")),
+        "StartDateTime": local_time(change.start_us, zone).isoformat(" "),
+        "Width": clamp(width, SMALLINT),
+        "Height": clamp(height, SMALLINT),
+        "Length": 0,
+        "Frames": 1,
+        "AlarmFrames": 0,
+        "TotScore": 0,
+        "AvgScore": 0,
+        "MaxScore": 0,
+        "DefaultVideo": "",
+        "SaveJPEGs": 0,
+        "Videoed": 1 if change.token is not None else 0,
+        "Notes": first_notes(change, schema),
+        "Orientation": "ROTATE_0",
+        "Scheme": monitor.storage.scheme,
+    }
+    if schema.max_score_frame_id:
+        row["MaxScoreFrameId"] = 1
+    if schema.geo:
+        row |= {"Latitude": monitor.latitude, "Longitude": monitor.longitude}
+    marks = ", ".join(["%s"] * len(row))
+    return f"INSERT INTO Events ({', '.join(row)}, StateId) VALUES ({marks}, {_STATE})", tuple(row.values())
+
+
+def _beside(
+    opened: Sequence[tuple[OpenEvent, Frame]],
+    names: Sequence[int | str],
+    schema: Schema,
+    dialect: Dialect,
+    zone: tzinfo | None,
+    *,
+    counted: bool,
+) -> Iterator[Statement]:
+    """The counts, on the versions that leave them to the writer, and the first frames. `names`: ids, or variables that hold them."""
+    if not counted:
+        yield from _counts([change for change, _ in opened], names, schema, dialect, zone)
+    frames = [
+        value
+        for (change, first), name in zip(opened, names, strict=True)
+        for value in frame_values(name, [first], change.start_us, zone)
+    ]
+    yield f"INSERT INTO Frames (EventId, FrameId, Type, TimeStamp, Delta, Score) VALUES {','.join(frames)}", ()
+
+
+def _counts(
+    opened: Collection[OpenEvent], names: Sequence[int | str], schema: Schema, dialect: Dialect, zone: tzinfo | None
+) -> Iterator[Statement]:
+    """Bucket and summary rows for new events (zoneminder.md, 1c)."""
+    values = ", ".join(
+        f"({name}, {change.monitor_id}, '{local_time(change.start_us, zone).isoformat(' ')}', NULL)"
+        for change, name in zip(opened, names, strict=True)
+    )
+    for table in schema.buckets:
+        yield f"INSERT INTO {table} (EventId, MonitorId, StartDateTime, DiskSpace) VALUES {values}", ()
+    if schema.has("Event_Summaries"):
+        columns = ("HourEvents", "DayEvents", "WeekEvents", "MonthEvents", "TotalEvents")
+        each = Counter(change.monitor_id for change in opened)
+        counts = ", ".join(f"({monitor_id}{f', {n}' * len(columns)})" for monitor_id, n in sorted(each.items()))
+        more = ", ".join(f"{column} = COALESCE(Event_Summaries.{column}, 0) + new({column})" for column in columns)
+        tail = dialect.on_duplicate("MonitorId", more)
+        yield f"INSERT INTO Event_Summaries (MonitorId, {', '.join(columns)}) VALUES {counts} {tail}", ()

@@ -128,6 +128,50 @@ def test_what_is_queued_in_one_turn_is_one_transaction():
     assert s.writer.idle
 
 
+def test_an_opening_does_not_wait_for_the_bulk_under_way():
+    s = Setting()
+    s.writer.submit(1, [open_event(1)])
+    s.settle()
+    s.store.outcomes = ["held", "held"]
+    s.writer.submit(1, [frame(1, 2)])
+    s.settle()
+    s.writer.submit(1, [frame(1, 3), saved(1), open_event(1, 2), frame(1, 2, 2)])
+    s.settle()
+    bulk, opening = s.store.waiting
+    assert s.store.tried[1:] == [[frame(1, 2)], [open_event(1, 2)]]
+    opening.callback(None)
+    s.settle()
+    assert s.effects[-1] == ("OpenEvent", 2)
+    s.writer.submit(2, [open_event(2)])
+    s.settle()
+    assert s.effects[-1] == ("OpenEvent", 3), "a second one passes as well"
+    assert len(s.store.tried) == 4, "nothing else does, in the order of its event"
+    bulk.callback(None)
+    s.settle()
+    assert s.store.committed[-2:] == [[frame(1, 2)], [frame(1, 3), saved(1), frame(1, 2, 2)]]
+    assert s.writer.idle
+
+
+def test_the_bulk_after_it_waits_for_an_opening_under_way():
+    s = Setting()
+    s.writer.submit(1, [open_event(1)])
+    s.settle()
+    s.store.outcomes = ["held", Retryable("deadlock"), "held"]
+    s.writer.submit(1, [frame(1, 2)])
+    s.settle()
+    s.writer.submit(2, [open_event(2), frame(2, 2)])
+    s.settle()
+    bulk, opening = s.store.waiting
+    bulk.callback(None)
+    s.settle()
+    assert not s.writer.idle
+    assert s.store.tried[-1] == [open_event(2)]
+    opening.callback(None)
+    s.settle()
+    assert s.written() == [open_event(1), frame(1, 2), open_event(2), frame(2, 2)]
+    assert s.writer.idle
+
+
 def test_what_comes_during_a_transaction_goes_into_the_next():
     s = Setting()
     s.store.outcomes = ["held"]

@@ -141,7 +141,7 @@ def test_a_kill_in_an_outage_loses_nothing_that_was_heard_a_moment_before(tmp_pa
     run.wait(SPOOL_EVERY)
     run.killed()
     again = Run(tmp_path, store=Store(ids=100))
-    assert again.written() == [frame(1, 3, 1), saved(1, 1), open_event(1, 2), frame(1, 2, 2), open_event(2)]
+    assert again.written() == [open_event(1, 2), frame(1, 3, 1), saved(1, 1), frame(1, 2, 2), open_event(2)]
     # Its save is seen to, in the place it had; the openings were for workers that may be gone.
     assert again.effects == [("ClipSaved", "1.r.1", 1)]
     again.writer.submit(1, [closed(1, 1), frame(1, 3, 2)])
@@ -202,6 +202,21 @@ def test_an_opening_that_was_committed_before_the_kill_is_not_written_again(tmp_
     again.writer.submit(1, [frame(1, 4)])
     again.settle()
     assert again.written()[-1] == frame(1, 4)
+
+
+def test_openings_under_way_beside_a_batch_are_kept_with_it(tmp_path):
+    run = Run(tmp_path)
+    run.writer.submit(1, [open_event(1, 1), frame(1, 2, 1)])
+    run.settle()
+    run.store.outcomes = ["held", "held"]
+    run.writer.submit(1, [frame(1, 3, 1)])
+    run.settle()
+    run.writer.submit(1, [open_event(1, 2), frame(1, 2, 2)])
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+    run.killed()
+    again = Run(tmp_path, store=Store(ids=100))
+    assert again.written() == [open_event(1, 2), frame(1, 3, 1), frame(1, 2, 2)]
+    assert again.store.asked == [[open_event(1, 2).handle]], "it may have been committed"
 
 
 def test_killed_at_every_step_each_opening_is_written_once(tmp_path):

@@ -147,6 +147,15 @@ class Backlog:
         self._current = Batch(changes) if changes else None
         return self._current
 
+    def rush(self, most: int) -> list[Change]:
+        """Openings to be written beside the batch under way, of which they become a part; none while the spool is in use."""
+        batch, spool = self._current, self._spool
+        if batch is None or batch.upto is not None or self._lock.locked or (spool is not None and spool.waiting):
+            return []
+        openings = self._queue.take(most, bulk=False)
+        batch.changes = [*openings, *batch.changes]
+        return openings
+
     async def done(self, batch: Batch) -> None:
         """The batch is in the database, but for what that refused."""
         spool = self._spool

@@ -1,7 +1,7 @@
 """The writer: group commit. Whenever a transaction has ended, everything queued by then goes into the next one.
 
 So an idle system answers at the latency of one commit, and a busy one batches as hard as the database makes it. In between, all but
-openings waits a tenth of a second for company, so that openings, for which workers wait, find the database free. Effects (assignments,
+openings waits a fifth of a second for company, so that openings, for which workers wait, find the database free. Effects (assignments,
 file moves) come after the commit, never before. While the database is away, what waits is kept on disk (`backlog`, `spool`).
 """
 
@@ -33,9 +33,12 @@ LAST_DELAY = 5.0
 SPOOL_AFTER = 2.0
 """A batch that has not been taken for this many seconds: the database is away, and what waits belongs on disk."""
 
-COMPANY_SECONDS = 0.1
+COMPANY_SECONDS = 0.2
 """How far apart batches of anything but openings are while there is little: with a hundred cameras they would otherwise keep the database
-busy without a break, and every opening would find a transaction under way to wait for. Openings never wait for company."""
+busy without a break, and every opening would find a transaction under way to wait for. Openings never wait for company, nor keep any."""
+
+FEW = 20
+"""So many changes that are due anyway cost an opening next to nothing: they go into one transaction with it."""
 
 REMEMBERED_CLOSED = 512
 """Places of closed events are kept this long (in events) for what is said of them late: descriptions, synopses."""
@@ -90,6 +93,8 @@ class Writer(Service):
         self._saved: dict[str, ClipSaved] = {}
         self._working: Deferred[None] | None = None
         self._company: Deferred[None] | None = None
+        self._rushing: Deferred[None] | None = None
+        self._writing = False
         self._bulk_due = 0.0
         self._backlog = Backlog(
             reactor, spool, self._known, lambda: tuple(self._saved), group=max_batch, queue_max=queue_max
@@ -127,6 +132,8 @@ class Writer(Service):
         self._backlog.put(monitor_id, changes)
         if self._company is not None and (self._backlog.pressing or len(self._backlog) >= self._max_batch):
             self._go_on()
+        if self._writing and self._rushing is None and self._backlog.pressing:
+            self._rushing = Deferred.fromCoroutine(self._rush())
         self._begin()
 
     async def resume(self) -> None:
@@ -174,6 +181,7 @@ class Writer(Service):
             while (batch := await self._next()) is not None:
                 late = self._reactor.callLater(SPOOL_AFTER, self._late)
                 try:
+                    self._writing = True
                     await self._write(await self._missing(batch), batch.earlier)
                 except CancelledError:
                     raise
@@ -181,15 +189,33 @@ class Writer(Service):
                     self.log.failure("ingest: the writer failed on a batch; it goes on with the next")
                     self.figures.refused += len(batch.changes)
                 finally:
+                    self._writing = False
                     if late.active():
                         late.cancel()
+                if self._rushing is not None:
+                    await self._rushing
                 await self._backlog.done(batch)
         except CancelledError:
             return
         except Exception:
             self.log.failure("ingest: the writer failed; it begins anew with what comes next")
         finally:
+            if self._rushing is not None:
+                self._rushing.cancel()
             self._working = None
+
+    async def _rush(self) -> None:
+        """Write openings while a batch is under way: on a connection of their own they need not wait for its end."""
+        try:
+            await deferLater(self._reactor, 0)
+            while self._writing and (openings := self._backlog.rush(self._max_batch)):
+                await self._write(openings, earlier=False)
+        except CancelledError:
+            pass
+        except Exception:
+            self.log.failure("ingest: the writer failed on openings; it goes on")
+        finally:
+            self._rushing = None
 
     async def _next(self) -> Batch | None:
         """The next batch. Where no opening waits, what follows hard on the batch before waits a moment for company."""
@@ -205,7 +231,8 @@ class Writer(Service):
                 if timer.active():
                     timer.cancel()
         now = self._reactor.seconds()
-        bulk = not backlog.pressing or now >= self._bulk_due or len(backlog) >= self._max_batch
+        few = now >= self._bulk_due and len(backlog) <= FEW
+        bulk = few or not backlog.pressing or len(backlog) >= self._max_batch
         if bulk:
             self._bulk_due = now + COMPANY_SECONDS
         return await backlog.take(self._max_batch, bulk=bulk)
@@ -220,16 +247,16 @@ class Writer(Service):
     async def _missing(self, batch: Batch) -> Sequence[Change]:
         """The batch less those openings that were committed before an earlier run could take note of it."""
         delay = FIRST_DELAY
-        while batch.doubtful:
+        # Of those written beside their batch the spool knows the place: they are there.
+        while doubtful := [change for change in batch.doubtful if self._place(change.handle) is None]:
             taken = [place.event_id for place in self._places.values()]
             try:
-                found = await self._store.opened(batch.doubtful, taken, self._monitors())
+                self._places.update(await self._store.opened(doubtful, taken, self._monitors()))
+                break
             except Retryable as error:
                 delay = await self._pause(error, delay)
-                continue
-            self._places.update(found)
-            return [c for c in batch.changes if not (isinstance(c, OpenEvent) and c.handle in found)]
-        return batch.changes
+        there = {change.handle for change in batch.doubtful if self._place(change.handle) is not None}
+        return [c for c in batch.changes if not (isinstance(c, OpenEvent) and c.handle in there)]
 
     async def _write(self, batch: Sequence[Change], earlier: bool) -> None:
         """Get `batch` into the database, however long it takes, less what the database refuses."""

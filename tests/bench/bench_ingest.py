@@ -33,6 +33,7 @@ from zmtwist.ingest.ingest import Ingest
 from zmtwist.interfaces import ICommander, ILinkObserver
 from zmtwist.service import SWITCH_SECONDS
 from zmtwist.wire.link import NotLinked, WorkerLink
+from zmtwist.wire.turns import Turns
 from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.pool import Database
 from zmtwist.zm.store import EventStore
@@ -96,6 +97,7 @@ class Bench:
         self.server = server
         self.database = Database(reactor, parse_url(server.url(DATABASE)))
         self.disk = Disk(reactor)
+        self.turns = Turns(reactor)
         self.longest_pause = 0.0
 
     def command(self, monitor_id: int, name: str, /, **fields: Any) -> Deferred[Any]:
@@ -137,7 +139,13 @@ class Bench:
             cpu = time.process_time()
             for number in range(1, links + 1):
                 link = WorkerLink(
-                    reactor, f"{directory}/stream_{number}.sock", number, ingest, Unconcerned(), sample_seconds=1e6
+                    reactor,
+                    f"{directory}/stream_{number}.sock",
+                    number,
+                    ingest,
+                    Unconcerned(),
+                    sample_seconds=1e6,
+                    turns=self.turns,
                 )
                 self.links[number] = link
                 link.start()

@@ -24,6 +24,7 @@ from zmtwist.wire.frames import MediaSeen
 from zmtwist.wire.messages import Bye, Event, Hello, Message, Response, Stats, Stream, Subscribe
 from zmtwist.wire.protocol import StreamSocketProtocol, carry_on
 from zmtwist.wire.samples import EventCount, MediaSample
+from zmtwist.wire.turns import Turns
 
 FIRST_SAMPLE_SECONDS = 1.0
 """When the first sample is asked for: late enough to leave a busy start alone, early enough to tell soon that a camera is live."""
@@ -74,6 +75,7 @@ class Connection:
     tally: Tally
     on_first_message: Callable[[], None]
     on_lost: Callable[[str], None]
+    turns: Turns | None = None
     since: float = attrs.field(init=False)
     answered: bool = attrs.field(default=False, init=False)
     _protocol: StreamSocketProtocol = attrs.field(init=False)
@@ -86,7 +88,7 @@ class Connection:
 
     def make_protocol(self) -> StreamSocketProtocol:
         """The protocol of this connection, for a factory."""
-        self._protocol = StreamSocketProtocol(self, skip_media=True, skipped=self.tally.skipped)
+        self._protocol = StreamSocketProtocol(self, skip_media=True, skipped=self.tally.skipped, turns=self.turns)
         return self._protocol
 
     @property

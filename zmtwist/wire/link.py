@@ -17,6 +17,7 @@ from zmtwist.interfaces import IEventSink, ILinkObserver
 from zmtwist.wire.connection import CommandTimeout, Connection, NotLinked, Tally
 from zmtwist.wire.messages import Hello, Response, Stream
 from zmtwist.wire.reconnect import Core, LinkState, Machine
+from zmtwist.wire.turns import Turns
 from zmtwist.wire.watch import SocketWatch
 
 
@@ -53,7 +54,8 @@ class WorkerLink:
     """The one connection to a monitor's worker, made again whenever it goes away, until `drain` or `abort`.
 
     Events, HELLOs and rates go to `sink`, what tells of the worker's health to `observer`. It is subscribed to events only, but for one
-    access unit of video every `sample_seconds`: its header gives the capture rate, and shows that the camera is live.
+    access unit of video every `sample_seconds`: its header gives the capture rate, and shows that the camera is live. Links with the
+    same `turns` share the reactor's time.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class WorkerLink:
         wall: Callable[[], int] = _wall_us,
         sample_seconds: float = 5.0,
         command_timeout: float = 5.0,
+        turns: Turns | None = None,
     ) -> None:
         self._tally = Tally()
 
@@ -82,6 +85,7 @@ class WorkerLink:
                 tally=self._tally,
                 on_first_message=self._core.taken_on,
                 on_lost=self._machine.lost,
+                turns=turns,
             )
 
         self._core = Core(reactor, path, monitor_id, observer, make_connection)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, cast
+from typing import Any
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.wire.frames import FrameDecoder, MediaSeen, UntrustedStream
 from zmtwist.wire.messages import Message, Stream
+from zmtwist.wire.turns import Turns
 
 log = Logger()
 carry_on = log.failureHandler("telling the receiver of a stream")
@@ -42,14 +42,20 @@ READ_BYTES = 4096
 
 
 class StreamSocketProtocol(Protocol):
-    """One end of a stream socket. It never pauses reading: a worker that can't write stops its camera (doc/reference/wire.md).
+    """One end of a stream socket. It never stops reading: a worker that can't write stops its camera (doc/reference/wire.md). With `turns`,
+    it waits for its turn where hundreds of sockets have something to say at once.
 
     A stream that can't be trusted any further is dropped at once. `skipped` counts as `FrameDecoder.skipped` does; pass one in to go on
     counting from an earlier connection.
     """
 
     def __init__(
-        self, receiver: StreamReceiver, *, skip_media: bool = False, skipped: Counter[str] | None = None
+        self,
+        receiver: StreamReceiver,
+        *,
+        skip_media: bool = False,
+        skipped: Counter[str] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._skip_media = skip_media
         self.decoder = FrameDecoder(skip_media=skip_media, skipped=skipped)
@@ -57,6 +63,9 @@ class StreamSocketProtocol(Protocol):
         self.messages_received = 0
         self._receiver: StreamReceiver | None = receiver
         self._fault: str | None = None
+        self._turns = turns
+        self._unread = b""
+        self._behind = False
 
     def connectionMade(self) -> None:
         """Twisted calls this when the connection is there."""
@@ -70,6 +79,23 @@ class StreamSocketProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Twisted calls this with what was read."""
+        if self._turns is None:
+            self._read(data)
+            return
+        self._unread += data
+        if not self._turns.take(self._catch_up):
+            self._behind = True
+            self._transport.pauseProducing()
+
+    def _catch_up(self) -> None:
+        data, self._unread = self._unread, b""
+        if data:
+            self._read(data)
+        if self._behind and self._fault is None:
+            self._behind = False
+            self._transport.resumeProducing()
+
+    def _read(self, data: bytes) -> None:
         if self._fault is not None:
             return
         self.bytes_received += len(data)
@@ -94,6 +120,7 @@ class StreamSocketProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted calls this when the connection is gone."""
+        self._catch_up()
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
@@ -115,4 +142,8 @@ class StreamSocketProtocol(Protocol):
 
     def _abort(self) -> None:
         if self.transport is not None:
-            cast(ITCPTransport, self.transport).abortConnection()
+            self._transport.abortConnection()
+
+    @property
+    def _transport(self) -> Any:
+        return self.transport

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := var/demo
 
-.PHONY: demo check lint types test fuzz bench setup-check clean
+.PHONY: demo check lint types test fuzz endure simulate bench setup-check clean
 
 demo: $(STAMP)
 	@mkdir -p $(DEMO)
@@ -29,6 +29,15 @@ test: $(STAMP)
 
 fuzz: setup-check
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(TESTS)
+
+simulate: $(STAMP)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),$(or $(SEEDS),1000..3000))
+
+# Minutes, not seconds: the service killed a hundred times, the database away for three minutes, storages that fail.
+endure: setup-check
+	$(BIN)/python -m tests.endurance.kills $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.endurance.outage
+	$(BIN)/python -m tests.endurance.storage
 
 bench: $(STAMP)
 	for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done

@@ -12,8 +12,9 @@ here = Path(__file__).parent
 version: dict[str, str] = {}
 exec((here / "zmtwist" / "_version.py").read_text(), version)
 
-SIM = ["av>=14"]
+VIDEO = ["av>=18"]  # the first that finds codec parameters in the stream, as live view needs it
 CONCH = ["twisted[conch]>=24.11"]
+MQTT = ["paho-mqtt>=2.1"]
 TEST = [
     "pytest>=8",
     "pytest-twisted>=1.14.3",
@@ -23,6 +24,7 @@ TEST = [
     "mypy>=1.11",
     "mypy-zope>=1.0.8",
     "types-PyMySQL",
+    "PyYAML>=6",
 ]
 
 setup(
@@ -35,7 +37,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "."},
     packages=[*find_packages(include=["zmtwist", "zmtwist.*"]), "twisted.plugins"],
-    package_data={"zmtwist": ["py.typed", "zm/*.sql"]},
+    package_data={"zmtwist": ["py.typed", "zm/*.sql", "ops/page/*"]},
     install_requires=[
         "twisted[tls]>=24.11",
         "attrs>=23.2",
@@ -47,7 +49,7 @@ setup(
         "klein>=24.8",
         "prometheus-client>=0.20",
     ],
-    extras_require={"sim": SIM, "conch": CONCH, "test": [*TEST, *SIM, *CONCH]},
+    extras_require={"sim": VIDEO, "video": VIDEO, "conch": CONCH, "mqtt": MQTT, "test": [*TEST, *VIDEO, *CONCH, *MQTT]},
     entry_points={
         "console_scripts": [
             "zmnextctl = zmtwist.ops.ctl:main",

@@ -95,6 +95,8 @@ class Server:
                 f"--datadir={self._data}",
                 f"--socket={self.socket}",
                 f"--pid-file={self.directory / 'pid'}",
+                # A server that starts removes what it takes for an earlier one's in here.
+                f"--tmpdir={self.directory}",
                 f"--user={getpass.getuser()}",
                 "--skip-networking",
                 "--skip-log-bin",

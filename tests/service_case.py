@@ -66,7 +66,14 @@ class Installation:
         self.execute(f"INSERT INTO Monitors ({', '.join(row)}) VALUES ({marks})", *row.values())
 
     def config(self, extra: str = "", *, binary: Path = SIMULATOR, tuning: Mapping[str, str] = DEFAULT_TUNING) -> str:
-        """A configuration file. `tuning` is the simulator's environment: `ZM_CORE_SIM`, or `ZM_CORE_SIM_2` for monitor 2 alone."""
+        """A configuration file. `tuning` is the simulator's environment: `ZM_CORE_SIM`, or `ZM_CORE_SIM_2` for monitor 2 alone.
+
+        No pictures are made unless `extra` wishes for them: they take time, and a size that changes once more.
+        """
+        if "thumbnails =" not in extra:
+            table = "[zmnext.ingest]"
+            extra = extra if table in extra else f"{extra}\n{table}"
+            extra = extra.replace(table, f"{table}\nthumbnails = false")
         environment = ", ".join(f'{name} = "{value}"' for name, value in tuning.items())
         return f"""
             [zmnext]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What the database tests need, from Debian: a MariaDB server (installed, never started as a service) and ZoneMinder's own schema,
-# taken out of its package into .cache/. Does only what has not been done yet, and says what it installs.
+# What the tests need, from Debian: a MariaDB server (installed, never started as a service) and ZoneMinder's own schema, taken out of
+# its package into .cache/; systemd and logrotate, which check the files in etc/; a browser for the status page; an MQTT broker. Does
+# only what has not been done yet, and says what it installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,8 +18,18 @@ have_server() {
   PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null
 }
 
-install_server() {
-  echo "setup: installing from Debian: mariadb-server (for tests; its service is not started)"
+# What of these is not there, by the program that each is needed for.
+missing_tools() {
+  PATH=$PATH:/usr/sbin
+  command -v systemd-analyze >/dev/null || echo systemd
+  command -v logrotate >/dev/null || echo logrotate
+  command -v chromium >/dev/null || echo chromium
+  command -v chromedriver >/dev/null || echo chromium-driver
+  command -v mosquitto >/dev/null || echo mosquitto
+}
+
+install() { # packages
+  echo "setup: installing from Debian: $* (for tests; no service is started)"
   # Debian's packages ask this script before they start a service: 101 means no.
   local policy=/usr/sbin/policy-rc.d made=
   if [ ! -e "$policy" ]; then
@@ -27,7 +38,7 @@ install_server() {
     made=1
   fi
   local status=0
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server >/dev/null || status=$?
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null || status=$?
   if [ -n "$made" ]; then as_root rm -f "$policy"; fi
   return "$status"
 }
@@ -43,8 +54,10 @@ fetch_schema() {
   rm -rf "$dir"
 }
 
-if ! have_server || [ ! -s "$schema" ]; then
+read -r -a wanted <<<"$(missing_tools | xargs)"
+have_server || wanted+=(mariadb-server)
+if [ "${#wanted[@]}" != 0 ] || [ ! -s "$schema" ]; then
   as_root apt-get update -qq
-  have_server || install_server
+  [ "${#wanted[@]}" = 0 ] || install "${wanted[@]}"
   [ -s "$schema" ] || fetch_schema
 fi

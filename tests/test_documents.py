@@ -53,6 +53,7 @@ def test_composing_under_settings(tmp_path: Path) -> None:
         document = compose(monitor)
         assert isinstance(document, Document)
         nodes = json.loads(document.text)["plugins"][0]["children"]
+        assert document.shares_inference == ("infer_endpoint" in document.text)
         return [(node["kind"], node["cfg"].get("infer_endpoint")) for node in nodes]
 
     assert children(MONITOR) == [("decode_detect", "/s/zm_infer_gpu0.sock")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "zmtwist"
-LEAVES = {"_version", "changes", "config", "interfaces", "happenings", "redact", "waiting", "zmconf"}
+LEAVES = {"_version", "changes", "config", "interfaces", "happenings", "programs", "redact", "waiting", "zmconf"}
 MAY = {
     "wire": set(),
     "pipeline": {"wire"},

@@ -132,7 +132,7 @@ async def test_cameras_do_not_disturb_each_other(zm):
         states = {s.monitor_id: s.state for s in service.fleet.status()}
         assert states[1] is State.LIVE
         assert states[3] is State.STOPPED or states[3] is State.FATAL
-        assert "Local" in service.fleet.why(3)
+        assert "Local" in next(s.reason for s in service.fleet.status() if s.monitor_id == 3)
     finally:
         await service.stopService()
     assert {e["MonitorId"] for e in zm.events()} == {1}

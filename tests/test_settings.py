@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmtwist.config import Config, FieldError, MonitorOverride, PipelineConfig, WorkerConfig
-from zmtwist.settings import ConfigError, find_binary, load, parse, settle
+from zmtwist.settings import ConfigError, load, parse, settle
 from zmtwist.zm.url import DatabaseUrl
 
 EXAMPLE = Path(__file__).parent.parent / "etc" / "zmnext.toml"
@@ -109,7 +109,7 @@ def test_every_problem_is_told_at_once_with_its_path() -> None:
         "zmnext.pipeline.max_buffer_sec: must be >= pre_roll_sec (20), got 10",
         'zmnext.ingest.timezone: no such time zone on this host: "Mars/Base"; use a name like "Europe/Berlin"',
         "manhole.authorized_keys: is needed with an endpoint",
-        "bogus: unknown key; known are zmnext, database, paths, legacy, api, manhole",
+        "bogus: unknown key; known are zmnext, database, paths, legacy, api, manhole, mqtt",
     ]
 
 
@@ -296,7 +296,7 @@ def test_settled_from_the_host() -> None:
         "ZM_SERVER_ID": "4",
         "ZM_SERVER_NAME": "north",
     }
-    settings = settle(parse(""), zm_conf, which=lambda _binary: None)
+    settings = settle(parse(""), zm_conf)
     assert settings.database == DatabaseUrl("mysql", host="db", name="zm")
     assert (settings.socks, settings.run, settings.state) == ("/tmp/zm", "/run/zmnext", "/var/lib/zmnext")
     assert settings.spool_dir == "/var/lib/zmnext/spool"
@@ -305,7 +305,6 @@ def test_settled_from_the_host() -> None:
     assert settings.infer_socket == "/tmp/zm/zm_infer_gpu0.sock"
     assert (settings.events_dir, settings.web_root) == ("/usr/share/zm/events", "/usr/share/zm")
     assert (settings.server_id, settings.server_name) == (4, "north")
-    assert (settings.worker_binary, settings.worker_directory) == ("zm-core", None)
 
 
 def test_settled_without_zm_conf_and_by_the_config() -> None:
@@ -326,13 +325,12 @@ def test_settled_without_zm_conf_and_by_the_config() -> None:
             legacy.socket = "/l"
             api = { endpoint = "tcp:1", token_file = "/t" }
             zmnext.ingest.spool_dir = "/sp"
-            zmnext.worker.working_directory = "/w"
             """
         ),
         {"ZM_PATH_SOCKS": "/other", "ZM_DIR_EVENTS": "/abs"},
     )
     assert (own.legacy_socket, own.api_endpoint, own.token_file, own.spool_dir) == ("/l", "tcp:1", "/t", "/sp")
-    assert (own.socks, own.worker_directory, own.events_dir) == ("/other", "/w", "/abs")
+    assert (own.socks, own.events_dir) == ("/other", "/abs")
 
 
 def test_what_cannot_be_settled_is_told_together() -> None:
@@ -342,17 +340,3 @@ def test_what_cannot_be_settled_is_told_together() -> None:
         "database.url: zm.conf has no ZM_DB_NAME (and no url is set here)",
         'zm.conf: ZM_SERVER_ID: must be a whole number, got "one"',
     )
-
-
-def test_workers_run_where_the_binary_really_is(tmp_path: Path) -> None:
-    real = tmp_path / "install" / "zm-core"
-    real.parent.mkdir()
-    real.write_text("#!/bin/sh\n")
-    link = tmp_path / "bin" / "zm-core"
-    link.parent.mkdir()
-    link.symlink_to(real)
-    assert find_binary(str(link)) is None
-    real.chmod(0o755)
-    settings = settle(parse(f'database.url = "sqlite:///x"\nzmnext.worker.binary = "{link}"'), {})
-    assert settings.worker_binary == str(link)
-    assert settings.worker_directory == str(real.parent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -40,7 +42,7 @@ def test_every_mistake_in_a_file_is_told_at_once_and_nothing_is_started(tmp_path
         '[zmnext]\nenabled = true\n[zmnext.worker]\nbianry = "x"\nmin_backoff_seconds = -1\n[database]\nurl = "sqlite:///x.db"\n'
     )
     status, output = run(tmp_path, "--config", str(config))
-    assert status != 0
+    assert status == os.EX_CONFIG  # with which systemd does not try again
     assert f'{config}: zmnext.worker.bianry: unknown key; did you mean "binary"?' in output
     assert f"{config}: zmnext.worker.min_backoff_seconds: must be > 0, got -1" in output
     assert "Traceback" not in output
@@ -75,6 +77,9 @@ def test_disabled_it_starts_nothing_and_says_so(tmp_path):
             break
     assert "enabled = false" in lines[-1]
     assert str(config) in lines[-1]
+    process.send_signal(signal.SIGHUP)
+    assert process.stdout.readline().endswith("SIGHUP: reload\n")
+    assert "nothing is reloaded" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert [p.name for p in tmp_path.iterdir()] == ["zmnext.toml"]
@@ -114,6 +119,7 @@ def test_the_demo_tells_what_it_does_and_ends_by_itself(tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert "Front door: worker is up, pictures are coming" in finished.stdout
     assert "Front door: clip opened as event 1 (Continuous)" in finished.stdout
+    assert re.search(r"page http://127\.0\.0\.1:\d+/ with the token in demo/state/api\.token", finished.stdout)
     assert "events were written:" in finished.stdout
     with sqlite3.connect(tmp_path / "demo" / "zmnext.db") as connection:
         rows = connection.execute("SELECT EndDateTime, Length, Frames, Scheme FROM Events").fetchall()
@@ -133,6 +139,9 @@ def test_the_plugin_is_in_the_wheel(tmp_path):
     assert "twisted/plugins/zmnext_plugin.py" in names
     assert "twisted/plugins/__init__.py" not in names
     assert "zmtwist/zm/embedded.sql" in names
+    assert {
+        f"zmtwist/ops/page/{name}" for name in ("index.html", "page.css", "page.js", "service.js", "icon.svg")
+    } <= set(names)
 
 
 def test_the_plugin_is_found_where_the_project_is_installed_editable(tmp_path):

@@ -50,7 +50,7 @@ venv() { # directory
   fi
   echo "setup: installing zmtwist and what it needs into $1 (from PyPI)"
   "$1/bin/pip" install --quiet --disable-pip-version-check --upgrade 'pip>=23' 'setuptools>=65' wheel
-  "$1/bin/pip" install --quiet --disable-pip-version-check --editable '.[sim,test,conch]'
+  "$1/bin/pip" install --quiet --disable-pip-version-check --editable '.[sim,test,conch,mqtt]'
 }
 
 case "${1:-}" in

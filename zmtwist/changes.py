@@ -13,13 +13,15 @@ import msgspec
 class Tally(msgspec.Struct, frozen=True):
     """An event's scores so far, as absolute figures (so writing them twice does no harm): zoneminder.md, 3.
 
-    `max_score_frame` is the FrameId of the first frame that reached `max_score`; 1 while nothing has scored.
+    `max_score_frame` is the FrameId of the first frame that reached `max_score`; 1 while nothing has scored. `max_score_us` is that frame's
+    offset in the clip; 0 as well where it is not known.
     """
 
     alarm_frames: int = 0
     total_score: int = 0
     max_score: int = 0
     max_score_frame: int = 1
+    max_score_us: int = 0
 
     @property
     def average_score(self) -> int:
@@ -59,7 +61,10 @@ class AddFrame(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class UpdateEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """What an open event looks like by now: figures are absolute; `cause` replaces if given, `note` is appended if given."""
+    """What an open event looks like by now: figures are absolute; `cause` replaces if given, `note` is appended if given.
+
+    Of an event that is closed, only `note` is taken, and `disk_bytes`: what its directory holds by now.
+    """
 
     handle: str
     length_us: int | None = None
@@ -67,6 +72,7 @@ class UpdateEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     tally: Tally | None = None
     cause: str | None = None
     note: str | None = None
+    disk_bytes: int | None = None
 
 
 class AddTag(msgspec.Struct, frozen=True, tag=True):

@@ -15,6 +15,10 @@ from zmtwist.pipeline.monitor import Mode
 DEFAULT_TRIGGERS = ("detection", "motion", "audio_event", "tracked_detection")
 
 
+LONGEST_TOPIC = 1024
+"""Bytes of a configured MQTT topic; the protocol takes 65,535 with all that is appended."""
+
+
 class FieldError(ValueError):
     """A value that is fine by itself but not beside those of the fields `beside`: `field` is the one to change."""
 
@@ -58,6 +62,16 @@ def environment(_instance: object, attribute: attrs.Attribute[Any], value: Any) 
     for name in value:
         if not name or "=" in name:
             raise ValueError(f'"{name}" is no name for an environment variable')
+
+
+def mqtt_topic(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validator: levels of an MQTT topic that more can be appended to, and that can be published to."""
+    if not value or value.startswith(("/", "$")) or value.endswith("/") or "+" in value or "#" in value:
+        raise ValueError(
+            f'must be levels of an MQTT topic, as in "home/zmnext", without + # or a leading $, got "{value}"'
+        )
+    if len(value.encode()) > LONGEST_TOPIC:
+        raise ValueError(f"must have at most {LONGEST_TOPIC} bytes")
 
 
 def fraction(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -157,11 +171,16 @@ class IngestConfig:
 
 @attrs.frozen
 class ShareInferenceConfig:
-    """`[zmnext.share_inference]`: one `zm-infer` per GPU for all detect nodes."""
+    """`[zmnext.share_inference]`: one `zm-infer` for all detect nodes. `binary` None: beside the worker's, else in PATH."""
 
     enabled: bool = False
+    binary: str | None = None
     gpu_id: int = attrs.field(default=0, validator=not_below_zero)
     socket_name: str = attrs.field(default="zm_infer_gpu{gpu}.sock", validator=file_name)
+
+    def socket_in(self, socks: str) -> str:
+        """The path of its socket, where those of workers are in `socks`."""
+        return f"{socks}/{self.socket_name.replace('{gpu}', str(self.gpu_id))}"
 
 
 @attrs.frozen
@@ -227,6 +246,16 @@ class ManholeConfig:
 
 
 @attrs.frozen
+class MqttConfig:
+    """`[mqtt]`: off without a url, which may hold a password and so never shows in `repr`. Topics are without a slash at either end."""
+
+    url: str | None = attrs.field(default=None, repr=False)
+    topic: str = attrs.field(default="zmnext", validator=mqtt_topic)
+    discovery: bool = True
+    discovery_prefix: str = attrs.field(default="homeassistant", validator=mqtt_topic)
+
+
+@attrs.frozen
 class Config:
     """The whole file."""
 
@@ -236,3 +265,4 @@ class Config:
     legacy: LegacyConfig = attrs.field(factory=LegacyConfig)
     api: ApiConfig = attrs.field(factory=ApiConfig)
     manhole: ManholeConfig = attrs.field(factory=ManholeConfig)
+    mqtt: MqttConfig = attrs.field(factory=MqttConfig)

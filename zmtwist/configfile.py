@@ -19,15 +19,27 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from zmtwist.config import Config, DatabaseConfig, FieldError, MonitorOverride, PipelineConfig
+from zmtwist.config import (
+    Config,
+    DatabaseConfig,
+    FieldError,
+    ManholeConfig,
+    MonitorOverride,
+    MqttConfig,
+    PipelineConfig,
+)
+from zmtwist.ops.address import local_endpoint
+from zmtwist.ops.mqtt.broker import broker_of
 from zmtwist.pipeline.mqtt import parse_broker
 from zmtwist.redact import mask
 from zmtwist.zm.url import parse_url
 
-# What a value must also pass, beside its class's own validators. These two hold secrets: their parsers never quote what they were given.
+# What a value must also pass, beside its class's own validators. The URLs hold secrets: their parsers never quote what they were given.
 _PARSERS: Final[dict[tuple[type, str], Callable[[str], object]]] = {
     (DatabaseConfig, "url"): parse_url,
     (PipelineConfig, "mqtt_url"): parse_broker,
+    (MqttConfig, "url"): broker_of,
+    (ManholeConfig, "endpoint"): local_endpoint,
 }
 
 

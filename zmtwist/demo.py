@@ -5,6 +5,7 @@ The service that runs is the real one, with its real configuration file; only th
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 from zmtwist.configfile import ConfigError
 from zmtwist.fleet.status import State, Transition
 from zmtwist.happenings import EventClosed, EventOpened
-from zmtwist.ops.address import BadAddress, check_socket_path
+from zmtwist.ops.address import DEFAULT_PORT, BadAddress, check_socket_path, client_address
 from zmtwist.ops.table import table
 from zmtwist.zm.embedded import connect
 
@@ -51,6 +52,9 @@ state = "{directory}/state"
 
 [legacy]
 control = "none"
+
+[api]
+web = "tcp:{port}:interface=127.0.0.1"
 """
 
 
@@ -82,8 +86,21 @@ def prepare(directory: Path) -> Path:
         connection.close()
     config = directory / CONFIG
     binary = Path(sys.executable).with_name("zm-core-sim")
-    config.write_text(_CONFIG.format(binary=binary, directory=directory))
+    config.write_text(_CONFIG.format(binary=binary, directory=directory, port=_free_port()))
     return config
+
+
+def _free_port() -> int:
+    """The usual port of the page, or any that is free."""
+    for port in (DEFAULT_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return DEFAULT_PORT
 
 
 class Account:
@@ -96,11 +113,13 @@ class Account:
         self._names = {camera[0]: camera[1] for camera in CAMERAS}
         self._events: list[int] = []
 
-    def begin(self, seconds: float | None) -> None:
-        """Say what is about to happen."""
+    def begin(self, seconds: float | None, web: str | None = None) -> None:
+        """Say what is about to happen; `web` is the endpoint of the page."""
         ending = f"for {seconds:g} seconds" if seconds else "until Ctrl-C"
         self._line(f"zmtwist demo: two simulated cameras, {ending}")
         self._line(f"database {self._relative(self._database)}, log {self._directory / 'zmnext.log'}")
+        if web is not None:
+            self._line(f"page {client_address(web)}/ with the token in {self._directory / 'state' / 'api.token'}")
         self._line(
             f"look at it with: {Path(sys.executable).with_name('zmnextctl')} --config {self._directory / CONFIG} monitors"
         )

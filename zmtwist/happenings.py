@@ -17,7 +17,10 @@ class EventOpened:
 
 @attrs.frozen
 class EventClosed:
-    """An event is over and its row closed. `path` is the clip's file, None for an event without one. Length in microseconds."""
+    """An event is over and its row closed. `path` is the clip's file, None for an event without one. Length in microseconds.
+
+    `cause` is None where it stays what it was; `labels` are known of events of this run only.
+    """
 
     monitor_id: int
     event_id: int
@@ -25,3 +28,6 @@ class EventClosed:
     frames: int
     alarm_frames: int
     path: str | None
+    max_score: int = 0
+    cause: str | None = None
+    labels: tuple[str, ...] = ()

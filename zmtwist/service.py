@@ -8,7 +8,6 @@ heard; then what they said is written; the database last.
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -36,24 +35,25 @@ from zmtwist.fleet.lock import LockFile, take_service_lock
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.fleet.zmdc import Zmdc
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import options_of
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.spool import Spool
+from zmtwist.ingest.thumbnails import possible
 from zmtwist.interfaces import ICommander
 from zmtwist.ops.console import Console
-from zmtwist.ops.server import ApiService
+from zmtwist.ops.server import site_of
+from zmtwist.outside import Outside
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.reread import taken
 from zmtwist.settings import Settings
-from zmtwist.wire.link import NotLinked, WorkerLink
+from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
-from zmtwist.zm.catalog import Catalog, Site
+from zmtwist.zm.catalog import Catalog
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.left import Own
 from zmtwist.zm.legacy import CaptureSwitch
-from zmtwist.zm.pool import Database
 from zmtwist.zm.status import StatusWriter
 from zmtwist.zm.store import EventStore
 
@@ -65,6 +65,9 @@ T = TypeVar("T")
 SWITCH_SECONDS = 0.0005
 """How long a database thread may keep Python to itself once the reactor wants it. At Python's own 5 ms each system call of the reactor
 may wait that long: reading 300 sockets took more than a second while a batch was being written (tests/bench/bench_ingest.py)."""
+
+REAL = Outside()
+"""The world as it is."""
 
 FIRST_PROBE_DELAY = 1.0
 LAST_PROBE_DELAY = 30.0
@@ -84,7 +87,7 @@ class ZmNext(Service):
     """The whole of zmtwist, as twistd runs it.
 
     `announce` hears what happens (`happenings`, and the fleet's transitions) after the fact; `ended` is called when all is written and
-    stopped.
+    stopped; `outside` is replaced by the simulation only.
     """
 
     name = "zmnext"
@@ -98,8 +101,10 @@ class ZmNext(Service):
         announce: Callable[[object], None] = _ignore,
         ended: Callable[[], None] | None = None,
         wall: Callable[[], int] = wall_us,
+        outside: Outside = REAL,
     ) -> None:
         self._reactor = reactor
+        self._outside = outside
         self._settings = settings
         self._announce = announce
         self._ended = ended
@@ -107,22 +112,17 @@ class ZmNext(Service):
         self._starting: Deferred[None] | None = None
         self._lock: LockFile | None = None
         self._compose = composer(settings)
-        self.database = Database(reactor, settings.database)
-        self.disk = Disk(reactor)
-        self._spool_thread = Disk(reactor, threads=1)
+        self.database = outside.database(reactor, settings.database)
+        self.disk = outside.disk(reactor, 4)
+        self._spool_thread = outside.disk(reactor, 1)
         self.ingest: Ingest | None = None
         self.fleet: Fleet | None = None
         self.waiting_for: str | None = None
         self.console: Console | None = None
         self.recovery: Reconciler | None = None
-        self._site = Site(
-            server_id=settings.server_id,
-            default_storage_id=settings.config.zmnext.ingest.default_storage_id,
-            events_dir=settings.events_dir,
-            web_dir=settings.web_root,
-        )
+        self._site = site_of(settings)
         self.catalog = Catalog(self.database, self._site)
-        self.api = ApiService(reactor, settings, self, wall=wall)
+        self.api = outside.api(reactor, settings, self, wall=wall)
 
     def startService(self) -> None:
         """Start; what can't be done yet (a database that is away) is tried again until it can.
@@ -156,6 +156,25 @@ class ZmNext(Service):
 
         return self.fleet.leave().addCallback(end)
 
+    def reload(self, settings: Settings | None) -> Deferred[None]:
+        """Take what of `settings`, if any, can be taken while workers run (`reread`), and look at the database at once. Never fails for
+        a database that is away."""
+        if settings is not None:
+            self._settings, waiting = taken(self._settings, settings)
+            self._compose = composer(self._settings)
+            if waiting:
+                self.log.warn("zmnext: what changed here waits for the next start: {keys}", keys=", ".join(waiting))
+        if self.fleet is None:
+            return succeed(None)
+        self.fleet.opted = self._settings.config.zmnext
+        return self.fleet.reconcile()
+
+    @property
+    def stop_timeout_seconds(self) -> float:
+        """How long workers may take to end when they are asked to, and after them what they share."""
+        config = self._settings.config.zmnext
+        return config.worker.stop_timeout_seconds * (2 if config.share_inference.enabled else 1)
+
     @property
     def names(self) -> Mapping[int, str]:
         """The monitors' names, as last read."""
@@ -188,12 +207,13 @@ class ZmNext(Service):
             self,
             self.disk,
             Spool(self._spool_thread, settings.spool_dir),
-            run=f"{int(time.time()):x}{secrets.token_hex(2)}",
+            run=f"{self._wall() // 1_000_000:x}{self._outside.mark()}",
             wall=self._wall,
             announce=self._tell,
             max_batch=config.ingest.max_batch,
             queue_max=config.ingest.queue_max,
             options=options_of(config.ingest, zone),
+            thumbnails=possible(config.ingest.thumbnails),
         )
         self.ingest.startService()
         await self.ingest.resume(await self._from_database(self.catalog.monitors))
@@ -217,8 +237,11 @@ class ZmNext(Service):
             self.catalog,
             self._composed,
             self._tell,
-            WorkerLink,
+            self._outside.links(self._reactor),
             wall=self._wall,
+            jitter=self._outside.jitter,
+            kill_group=self._outside.kill_group,
+            processes=self._outside.processes(self._reactor),
             legacy=self._legacy(),
         )
         self.console = Console(self._reactor, StatusWriter(self.database), self.fleet.status, self._rates)
@@ -238,7 +261,7 @@ class ZmNext(Service):
 
     async def _living(self) -> Mapping[int, int]:
         """Which workers live, and since when (wall time, 0 unknown)."""
-        run, processes = self._settings.run, Linux(self._reactor)
+        run, processes = self._settings.run, self._outside.processes(self._reactor)
         if self.fleet is None:
             return await self.disk.run(left_running, run, processes)
         here = {told.monitor_id: 0 for told in self.fleet.status() if told.pid is not None}
@@ -333,7 +356,8 @@ class ZmNext(Service):
         if self.fleet is not None:
             await self.fleet.stopService()
         elif self._lock is not None:
-            end_survivors(self._fleet_settings(), Linux(self._reactor))
+            outside = self._outside
+            end_survivors(self._fleet_settings(), outside.processes(self._reactor), outside.kill_group)
         if self.ingest is not None:
             await self.ingest.finish()
         await self.api.stopService()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -12,7 +11,7 @@ from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load, parse
 from zmtwist.zm.url import DatabaseUrl, from_zm_conf, parse_url
 
-__all__ = ["ConfigError", "Settings", "api_endpoint", "find_binary", "load", "parse", "settle", "token_file"]
+__all__ = ["ConfigError", "Settings", "api_endpoint", "load", "parse", "settle", "token_file"]
 
 DEFAULT_SOCKS = "/run/zm"
 DEFAULT_EVENTS = "/var/cache/zoneminder/events"
@@ -30,10 +29,6 @@ class Settings:
     run: str
     state: str
     spool_dir: str
-    worker_binary: str
-    """Absolute if it was found, else as configured."""
-    worker_directory: str | None
-    """The working directory of workers, under which they find their plugins; None while the binary is not found."""
     legacy_socket: str
     """Where zmdc.pl listens."""
     api_endpoint: str
@@ -49,9 +44,7 @@ class Settings:
     """Where the id is not given: the name to look up in `Servers`."""
 
 
-def settle(
-    config: Config, zm_conf: Mapping[str, str], *, which: Callable[[str], str | None] = shutil.which
-) -> Settings:
+def settle(config: Config, zm_conf: Mapping[str, str]) -> Settings:
     """Fill in what the host decides; `zm_conf` is what `zmconf.read` gave. Raises `ConfigError` with every problem."""
     problems: list[str] = []
 
@@ -70,8 +63,6 @@ def settle(
 
     socks = config.paths.socks or zm_conf.get("ZM_PATH_SOCKS") or DEFAULT_SOCKS
     run, state = config.paths.run, config.paths.state
-    worker, share = config.zmnext.worker, config.zmnext.share_inference
-    binary = find_binary(worker.binary, which=which)
     web_root = zm_conf.get("ZM_PATH_WEB") or DEFAULT_WEB
     return Settings(
         config=config,
@@ -80,12 +71,10 @@ def settle(
         run=run,
         state=state,
         spool_dir=config.zmnext.ingest.spool_dir or f"{state}/spool",
-        worker_binary=binary or worker.binary,
-        worker_directory=worker.working_directory or (str(Path(binary).resolve().parent) if binary else None),
         legacy_socket=config.legacy.socket or f"{socks}/zmdc{server_text}.sock",
         api_endpoint=api_endpoint(config),
         token_file=token_file(config),
-        infer_socket=f"{socks}/{share.socket_name.replace('{gpu}', str(share.gpu_id))}",
+        infer_socket=config.zmnext.share_inference.socket_in(socks),
         events_dir=str(Path(web_root, zm_conf.get("ZM_DIR_EVENTS") or DEFAULT_EVENTS)),
         web_root=web_root,
         server_id=int(server_text) or None if server_text else None,
@@ -101,9 +90,3 @@ def api_endpoint(config: Config) -> str:
 def token_file(config: Config) -> str:
     """Where the API's token is kept."""
     return config.api.token_file or f"{config.paths.state}/api.token"
-
-
-def find_binary(binary: str, *, which: Callable[[str], str | None] = shutil.which) -> str | None:
-    """The absolute path of an executable, looked up in PATH if it has no slash; None where there is none."""
-    found = which(binary)
-    return str(Path(found).absolute()) if found is not None else None

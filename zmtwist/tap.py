@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
-from twisted.application.service import IService, Service
-from twisted.logger import Logger
+from twisted.application.service import IService
 from twisted.python import usage
 
 from zmtwist import zmconf
+from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load
 from zmtwist.settings import Settings, settle
 
@@ -48,27 +51,11 @@ class Options(usage.Options):
             raise usage.UsageError("--seconds goes with --demo")
 
 
-class Disabled(Service):
-    """What runs while `enabled = false`: nothing, and it says so."""
-
-    name = "zmnext"
-    log = Logger()
-
-    def __init__(self, config: str) -> None:
-        self._config = config
-
-    def startService(self) -> None:
-        """Say that nothing is started."""
-        Service.startService(self)
-        self.log.info(
-            "zmnext: nothing is started: [zmnext] enabled = false in {config}; set it to true and start again",
-            config=self._config,
-        )
-
-
 def makeService(options: Options) -> IService:
     """The service for these options. Ends the process, with every problem of the configuration a line each, where it can't be made."""
     from twisted.internet import reactor
+
+    from zmtwist.attended import attended
 
     demo = Path(options["demo"]) if options["demo"] is not None else None
     try:
@@ -80,19 +67,41 @@ def makeService(options: Options) -> IService:
             path, zm_conf = Path(options["config"]), zmconf.read(options["zm-conf"])
         config = load(path)
         if not config.zmnext.enabled:
-            return Disabled(str(path))
+            return _disabled(reactor, str(path), config, zm_conf)
         settings = settle(config, zm_conf)
     except ConfigError as error:
         # Not a UsageError: twistd would show that as a traceback at this point.
-        raise SystemExit("\n".join(error.problems)) from None
+        _refuse("\n".join(error.problems), errno.EINVAL, os.EX_CONFIG)
     except OSError as error:
-        raise SystemExit(f"{error.filename or demo}: {error.strerror or error}") from None
+        _refuse(f"{error.filename or demo}: {error.strerror or error}", error.errno or errno.EIO)
     _see_that_it_is_alone(settings)
     if demo is not None:
         return _demo(reactor, settings, demo, options["seconds"])
     from zmtwist.service import ZmNext
 
-    return ZmNext(reactor, settings)
+    return attended(reactor, ZmNext(reactor, settings), lambda: settle(load(path), zmconf.read(options["zm-conf"])))
+
+
+def _disabled(reactor: Any, path: str, config: Config, zm_conf: Mapping[str, str]) -> IService:
+    """Nothing, once what an earlier run may have left is undone. Only for that a whole configuration is needed: raises ConfigError."""
+    from zmtwist.attended import attended_disabled
+    from zmtwist.disabled import Disabled, left_behind
+    from zmtwist.service import ZmNext
+
+    if not left_behind(config):
+        return attended_disabled(reactor, Disabled(reactor, path))
+    settings = settle(config, zm_conf)
+    _see_that_it_is_alone(settings)
+    return attended_disabled(reactor, Disabled(reactor, path, ZmNext(reactor, settings)))
+
+
+def _refuse(why: str, number: int, status: int = 1) -> NoReturn:
+    """Say why nothing is started, to whoever waits for it too (with an errno), and end. Status EX_CONFIG (78): trying again is no use."""
+    from zmtwist.ops.notify import LONGEST, Notifier
+
+    sys.stderr.write(f"{why}\n")
+    Notifier.of(os.environ).send("STOPPING=1", f"STATUS={why.splitlines()[0][:LONGEST]}", f"ERRNO={number}")
+    raise SystemExit(status)
 
 
 def _see_that_it_is_alone(settings: Settings) -> None:
@@ -102,12 +111,13 @@ def _see_that_it_is_alone(settings: Settings) -> None:
     try:
         check_service_lock(settings.run)
     except AlreadyRunning as error:
-        raise SystemExit(str(error)) from None
+        _refuse(str(error), errno.EBUSY)
     except OSError as error:
-        raise SystemExit(f"[paths] run: {error.filename}: {error.strerror}") from None
+        _refuse(f"[paths] run: {error.filename}: {error.strerror}", error.errno or errno.EIO)
 
 
 def _demo(reactor: Any, settings: Settings, directory: Path, seconds: float | None) -> IService:
+    from zmtwist.attended import attended
     from zmtwist.demo import Account
     from zmtwist.service import ZmNext
 
@@ -118,7 +128,7 @@ def _demo(reactor: Any, settings: Settings, directory: Path, seconds: float | No
         print(line, file=stdout, flush=True)
 
     account = Account(directory, tell)
-    account.begin(seconds)
+    account.begin(seconds, settings.config.api.web)
     if seconds is not None:
         reactor.callLater(seconds, reactor.stop)
-    return ZmNext(reactor, settings, announce=account.announce, ended=account.end)
+    return attended(reactor, ZmNext(reactor, settings, announce=account.announce, ended=account.end), lambda: settings)

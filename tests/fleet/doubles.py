@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
@@ -45,11 +47,12 @@ class FakeProcess:
         self.lock = os.dup(lock)
         self.orphan = False
         self.pid: int = next(world.pids)
-        self.monitor_id = int(arguments[arguments.index("--monitor-id") + 1])
+        self.monitor_id = int(arguments[arguments.index("--monitor-id") + 1]) if "--monitor-id" in arguments else None
         self.stdin = b""
         self.stdin_closed = False
         self.signals: list[int] = []
         self.alive = True
+        self.listening: list[socket.socket] = []
 
     def writeToChild(self, fd: int, data: bytes) -> None:
         assert fd == 0
@@ -79,6 +82,8 @@ class FakeProcess:
             return
         self.alive = False
         os.close(self.lock)
+        for one in self.listening:
+            one.close()
         self.world.watched.pop(self.pid, lambda: None)()
         if self.orphan:
             return
@@ -112,7 +117,9 @@ class World(Clock):
         assert executable.endswith("/env")
         assert childFDs == {0: "w", 1: "r", 2: "r", LOCK_FD: childFDs[LOCK_FD]}
         process = FakeProcess(self, protocol, args, env, path, childFDs[LOCK_FD])
-        assert not self.alive(process.monitor_id), "a second worker while the first one lives"
+        assert process.monitor_id not in [other.monitor_id for other in self.alive()], (
+            "a second while the first one lives"
+        )
         self.processes.append(process)
         self.spawned_at.append(self.seconds())
         protocol.makeConnection(process)
@@ -126,6 +133,10 @@ class World(Clock):
 
     def alive(self, monitor_id: int | None = None) -> list[FakeProcess]:
         return [process for process in self.processes if process.alive and monitor_id in (None, process.monitor_id)]
+
+    def shared(self) -> FakeProcess | None:
+        """The shared inference."""
+        return next((process for process in self.alive() if process.monitor_id is None), None)
 
     def wall(self) -> int:
         return round(self.seconds() * 1e6)
@@ -169,7 +180,8 @@ class FakeProcesses:
     def everyone(self) -> Iterator[Seen]:
         yield from self.world.strangers
         for process in self.world.alive():
-            argv = process.arguments[process.arguments.index("--pipeline") - 1 :]
+            first = "--gpu" if process.monitor_id is None else "--pipeline"
+            argv = process.arguments[process.arguments.index(first) - 1 :]
             yield Seen(process.pid, 7 * process.pid, tuple(argv))
 
     def holders(self, lock: str) -> list[int]:
@@ -277,6 +289,8 @@ class Stage:
         self.transitions: list[Transition] = []
         self.texts: dict[int, str | Refusal] = {}
         self.chance = 0.5
+        self.sharing: set[int] = set()
+        """The monitors whose documents need the shared inference."""
         self.settings = FleetSettings(
             zmnext=ZmNextConfig(
                 enabled=True,
@@ -313,7 +327,8 @@ class Stage:
         text = self.texts.get(monitor.id, '{"plugins":[]}')
         if isinstance(text, Refusal):
             return text
-        return Document(monitor.id, text, "none", None, secrets=("s3cret-word",))
+        shares = monitor.id in self.sharing
+        return Document(monitor.id, text, "none", None, shares_inference=shares, secrets=("s3cret-word",))
 
     def make_link(
         self,
@@ -363,3 +378,36 @@ class Stage:
     def path(self, monitor_id: int) -> list[str]:
         """The states that this monitor's worker has been in."""
         return [told.to_state.value for told in self.transitions if told.monitor_id == monitor_id]
+
+
+def started(stage: Stage, *ids: int) -> Stage:
+    """The fleet runs, with a healthy worker for each of these."""
+    stage.catalog.put(*(wanted(n) for n in ids))
+    stage.fleet.startService()
+    stage.advance(1)
+    for n in ids:
+        stage.show_life(n)
+    return stage
+
+
+def reconcile(stage: Stage) -> None:
+    assert stage.fleet.reconcile().called
+    stage.advance(0.5)
+
+
+def killed(stage: Stage) -> Stage:
+    """Our process gets SIGKILL; the next one starts."""
+    stage.world.die()
+    stage.fleet = stage.new_fleet()
+    stage.transitions.clear()
+    stage.fleet.startService()
+    stage.advance(0.1)
+    return stage
+
+
+def worker_configured(stage: Stage, **worker: Any) -> None:
+    """The next fleet has these in `[zmnext.worker]`."""
+    zmnext = stage.settings.zmnext
+    stage.settings = attrs.evolve(
+        stage.settings, zmnext=attrs.evolve(zmnext, worker=attrs.evolve(zmnext.worker, **worker))
+    )

@@ -12,45 +12,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
-from tests.fleet.doubles import Stage, wanted
+from tests.fleet.doubles import Stage, killed, started, wanted, worker_configured
 from zmtwist.fleet.adopt import NO_LINES, CannotLeave
 from zmtwist.fleet.fleet import NotInFleet
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.record import lock_path, record_path
 from zmtwist.fleet.status import State
 from zmtwist.pipeline.document import Refusal
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
-
-
-def started(stage: Stage, *ids: int) -> Stage:
-    stage.catalog.put(*(wanted(n) for n in ids))
-    stage.fleet.startService()
-    stage.advance(1)
-    for n in ids:
-        stage.show_life(n)
-    return stage
-
-
-def killed(stage: Stage, *, again: bool = True) -> Stage:
-    """Our process gets SIGKILL; the next one starts."""
-    stage.world.die()
-    stage.fleet = stage.new_fleet()
-    stage.transitions.clear()
-    if again:
-        stage.fleet.startService()
-        stage.advance(0.1)
-    return stage
-
-
-def worker_configured(stage: Stage, **worker: Any) -> None:
-    zmnext = stage.settings.zmnext
-    stage.settings = attrs.evolve(
-        stage.settings, zmnext=attrs.evolve(zmnext, worker=attrs.evolve(zmnext.worker, **worker))
-    )
 
 
 def test_a_worker_is_adopted_as_it_is(stage: Stage) -> None:
@@ -353,7 +321,7 @@ def test_nothing_is_started_beside_a_stranger_that_has_the_lock(stage: Stage) ->
         stage.fleet.startService()
         stage.advance(1)
         assert stage.world.processes == []
-        assert "no worker is started beside it" in stage.fleet.status()[0].reason
+        assert "none is started beside it" in stage.fleet.status()[0].reason
     assert any("fuser" in log.get("reason", "") for log in logs)
     stage.advance(10)
     assert stage.process(1).alive

@@ -23,11 +23,6 @@ from zmtwist.fleet.record import Record, lock_path, read_record, record_path, wr
 KNOWN = Record(1, 100, 700, FakeProcesses.boot, "/zm-core", ("--x",), "/s", "d1", 1)
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
-
-
 def names(stage: Stage, directory: str) -> list[str]:
     return sorted(path.name for path in (stage.directory / directory).iterdir())
 
@@ -35,7 +30,7 @@ def names(stage: Stage, directory: str) -> list[str]:
 def left_by_a_dead_worker(stage: Stage, n: int) -> Path:
     """Everything that a worker killed with SIGKILL leaves; its socket."""
     LockFile.take(lock_path(stage.settings.run, n)).close()
-    write_record(stage.settings.run, msgspec.structs.replace(KNOWN, monitor_id=n))
+    write_record(record_path(stage.settings.run, n), msgspec.structs.replace(KNOWN, monitor_id=n))
     (stage.directory / "rings" / f"zm_shmring_{n}").write_bytes(b"frames")
     path = Path(socket_path(stage.settings, n))
     with socket.socket(socket.AF_UNIX) as dead:
@@ -55,7 +50,7 @@ def test_a_dead_workers_traces_go(stage: Stage) -> None:
     path = left_by_a_dead_worker(stage, 4)
     (stage.directory / "run" / "worker_5.json.new").write_text("{half")
     (stage.directory / "run" / "zmnext.lock").write_text("1")
-    assert sweep(stage.settings, FakeProcesses(stage.world)) == ()
+    assert sweep(stage.settings, FakeProcesses(stage.world)) == {}
     assert names(stage, "run") == ["zmnext.lock"]
     assert names(stage, "rings") == []
     assert not path.exists()
@@ -73,7 +68,7 @@ def test_a_living_workers_things_stay(stage: Stage) -> None:
     """The lock is held, by nothing that we know: neither record nor socket nor ring is touched, and the reason says who it is."""
     path = left_by_a_dead_worker(stage, 4)
     with LockFile.take(lock_path(stage.settings.run, 4)), capturedLogs() as logs:
-        assert sweep(stage.settings, FakeProcesses(stage.world)) == ()
+        assert sweep(stage.settings, FakeProcesses(stage.world)) == {}
     assert "fuser" in logs[0]["reason"]
     assert path.exists()
     assert names(stage, "rings") == ["zm_shmring_4"]
@@ -109,10 +104,10 @@ def test_a_record_that_makes_no_sense_is_none(stage: Stage) -> None:
     path = Path(record_path(stage.settings.run, 4))
     for text in (b"", b"{", b"\xff", b"[]", b'{"monitor_id":4}', msgspec.json.encode(KNOWN)):
         path.write_bytes(text)
-        assert read_record(stage.settings.run, 4) is None
-    assert read_record(stage.settings.run, 5) is None
-    write_record(stage.settings.run, KNOWN)
-    assert read_record(stage.settings.run, 1) == KNOWN
+        assert read_record(str(path), 4) is None
+    assert read_record(record_path(stage.settings.run, 5), 5) is None
+    write_record(str(path), KNOWN)
+    assert read_record(str(path), 1) == KNOWN
 
 
 @pytest.mark.parametrize(
@@ -129,7 +124,7 @@ def test_a_record_that_makes_no_sense_is_none(stage: Stage) -> None:
     ],
 )
 def test_command_lines(argv: tuple[str, ...], expected: bool) -> None:
-    assert runs(argv, "/s", 7, "/zm-core") is expected
+    assert runs(argv, "/s", [("--monitor-id", "7")], "/zm-core") is expected
 
 
 def test_processes_as_the_kernel_shows_them(sleeper: subprocess.Popen[bytes]) -> None:
@@ -166,7 +161,7 @@ def test_survivors_are_ended_where_nobody_will_adopt_them(stage: Stage) -> None:
     with LockFile.take(lock_path(stage.settings.run, 4)) as lock:
         argv = ["zm-core", "--pipeline", "-", "--socket", socket_path(stage.settings, 4), "--monitor-id", "4"]
         stage.world.spawnProcess(_Deaf(), "/usr/bin/env", argv, childFDs={0: "w", 1: "r", 2: "r", 3: lock.fd})
-    [found] = sweep(stage.settings, FakeProcesses(stage.world))
+    found = sweep(stage.settings, FakeProcesses(stage.world))[4]
     assert (found.pid, found.digest) == (stage.process(4).pid, "")
     end_survivors(stage.settings, FakeProcesses(stage.world), stage.world.kill_group)
     assert stage.process(4).signals == [signal.SIGTERM]

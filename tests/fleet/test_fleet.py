@@ -13,35 +13,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
-from tests.fleet.doubles import FakeCatalog, FakeSink, Stage, wanted
+from tests.fleet.doubles import FakeCatalog, FakeSink, Stage, reconcile, started, wanted
 from zmtwist.config import PipelineConfig
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.launch import socket_path
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State
-from zmtwist.fleet.worker import Worker
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink, ILinkObserver
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.wire.link import NotLinked
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
-
-
-def started(stage: Stage, *ids: int) -> Stage:
-    stage.catalog.put(*(wanted(n) for n in ids))
-    stage.fleet.startService()
-    stage.advance(1)
-    for n in ids:
-        stage.show_life(n)
-    return stage
-
-
-def reconcile(stage: Stage) -> None:
-    assert stage.fleet.reconcile().called
-    stage.advance(0.5)
 
 
 def test_the_parts_keep_their_promises(stage: Stage) -> None:
@@ -49,7 +29,6 @@ def test_the_parts_keep_their_promises(stage: Stage) -> None:
     verifyObject(ICommander, stage.fleet)
     verifyObject(IEventSink, FakeSink())
     verifyObject(ICatalog, FakeCatalog())
-    assert isinstance(stage.link(1).observer, Worker)
     verifyObject(ILinkObserver, stage.link(1).observer)
 
 
@@ -151,9 +130,8 @@ def test_a_bad_document_is_fatal_until_it_changes(stage: Stage) -> None:
     process.protocol.errReceived(b"[CORE][INFO] start\n[CORE][ERROR] no plugin named foo\n")
     process.end(4)
     assert stage.state(1) is State.FATAL
-    assert stage.fleet.why(1) == (
-        "monitor 1 is FATAL: exit 4: could not load a plugin: [CORE][ERROR] no plugin named foo"
-    )
+    [status] = stage.fleet.status()
+    assert status.reason == "exit 4: could not load a plugin: [CORE][ERROR] no plugin named foo"
     reconcile(stage)
     assert stage.state(1) is State.FATAL
     stage.texts[1] = '{"plugins":[1]}'
@@ -380,7 +358,7 @@ def test_a_row_that_makes_no_sense_keeps_its_worker_and_starts_none(stage: Stage
     reconcile(stage)
     assert stage.state(1) is State.LIVE
     assert stage.state(2) is None
-    assert stage.fleet.why(2) == "monitor 2 does not run on zm-next: its row makes no sense: Width: not a number"
+    assert stage.fleet.unwanted[2] == "its row makes no sense: Width: not a number"
 
 
 def test_a_refused_monitor_is_listed_and_not_started(stage: Stage) -> None:

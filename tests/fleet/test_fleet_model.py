@@ -60,7 +60,7 @@ class FleetModel(RuleBasedStateMachine):
             if not stage.catalog.rows[n].use_zm_next:
                 assert stage.state(n) is None
             else:
-                assert stage.state(n) is (State.HELD if n in self.held else State.LIVE), stage.fleet.why(n)
+                assert stage.state(n) is (State.HELD if n in self.held else State.LIVE), stage.fleet.status()
 
     def pass_time(self, span: float) -> None:
         """Time in which healthy workers show life every 5 s."""

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from zmtwist.fleet.adopt import Adopted, Survivor
 from zmtwist.fleet.hygiene import RING_BYTES, shm_warning
 from zmtwist.fleet.policy import Exit
+from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.procfs import Linux
 
 
@@ -57,7 +58,7 @@ class Reports:
 
 
 def adopted(pid: int, started: int, reports: Reports, seconds: float = 10.0) -> Adopted:
-    survivor = Survivor(1, pid, started, "/nowhere")
+    survivor = Survivor(of_monitor(1), pid, started, "/nowhere")
     return Adopted(reactor, survivor, reports, Linux(reactor), seconds, os.killpg)
 
 

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from zmtwist.fleet.machine import EVERYTHING, Core, new_life
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.post import of_monitor
+from zmtwist.fleet.status import Change, State
 
 
 class Puppet:
@@ -18,9 +19,9 @@ class Puppet:
     def __init__(self) -> None:
         self.clock = Clock()
         self.calls: list[str] = []
-        self.told: list[Transition] = []
+        self.told: list[Change] = []
         self.core = Core(
-            monitor_id=7,
+            whose=of_monitor(7),
             clock=self.clock,
             wall=lambda: round(self.clock.seconds() * 1e6),
             turn=lambda: 0.25,
@@ -215,8 +216,8 @@ def test_a_life_from_start_to_live() -> None:
     puppet.life.spawned("process 1")
     puppet.life.linked("answered")
     puppet.life.live("media move")
-    assert puppet.told[0] == Transition(7, STOPPED, STARTING, "wanted", 0)
-    assert puppet.told[-1] == Transition(7, LINKED, LIVE, "media move", 250_000)
+    assert puppet.told[0] == Change(STOPPED, STARTING, "wanted", 0)
+    assert puppet.told[-1] == Change(LINKED, LIVE, "media move", 250_000)
     assert [told.to_state for told in puppet.told] == [STARTING, LINKED, LIVE]
 
 
@@ -284,7 +285,7 @@ def test_each_transition_is_one_structured_log_event() -> None:
 def test_an_announcement_that_fails_does_not_stop_a_life() -> None:
     puppet = Puppet()
 
-    def fail(_: Transition) -> None:
+    def fail(_: Change) -> None:
         raise RuntimeError("listener")
 
     puppet.core.announce = fail

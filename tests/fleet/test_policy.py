@@ -156,5 +156,16 @@ def test_after_a_calm_time_the_guard_waits_again() -> None:
         (Monitor(1, deleted=True), ZmNextConfig(monitor=(MonitorOverride(1, enabled=True),)), "it is deleted"),
     ],
 )
-def test_which_monitors_are_wanted(monitor: Monitor, config: ZmNextConfig, reason: str | None) -> None:
+def test_which_monitors_are_to_run(monitor: Monitor, config: ZmNextConfig, reason: str | None) -> None:
     assert policy.unwanted_reason(monitor, config) == reason
+
+
+def test_the_choice_of_all() -> None:
+    monitors = [Monitor(1, use_zm_next=True), Monitor(2, use_zm_next=True, deleted=True)]
+    unreadable = {3: "Width: not a number", 4: "Width: not a number"}
+    choice = policy.choose(monitors, unreadable, {3}, ZmNextConfig(enabled=True))
+    assert choice.wanted == {1, 3}, "a slip of the editor stops no recording, and starts none"
+    assert choice.unwanted[2] == "it is deleted"
+    assert choice.unwanted[4] == "its row makes no sense: Width: not a number"
+    off = policy.choose(monitors, unreadable, {1, 3}, ZmNextConfig(enabled=False))
+    assert off == policy.Choice(frozenset(), dict.fromkeys((1, 2, 3, 4), policy.DISABLED))

@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.policy import Exit
+from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.process import CannotSpawn, Child, Command
 from zmtwist.redact import Redactor
 
@@ -57,7 +58,7 @@ class Watcher:
 
 def spawn(directory: Path, code: str, document: bytes = b"", stop_timeout: float = 10.0) -> tuple[Child, Watcher]:
     watcher = Watcher()
-    child = Child(reactor, 7, watcher, Redactor(["s3cret-word"]).redact, stop_timeout)
+    child = Child(reactor, of_monitor(7), watcher, Redactor(["s3cret-word"]).redact, stop_timeout)
     command = Command(sys.executable, ("-c", code), {"PATH": os.defpath, "ZONE": "x"}, str(directory), document)
     with LockFile.take(str(directory / "lock")) as lock:
         child.spawn(reactor, command, lock.fd)
@@ -176,7 +177,7 @@ async def test_a_program_that_can_not_be_run_shows_as_its_exit(tmp_path: Path) -
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
     watcher = Watcher()
-    child = Child(reactor, 7, watcher, str, 1.0)
+    child = Child(reactor, of_monitor(7), watcher, str, 1.0)
     with LockFile.take(str(tmp_path / "lock")) as lock:
         child.spawn(reactor, Command(str(program), (), {"PATH": os.defpath}, str(tmp_path)), lock.fd)
     assert (await watcher.ended.addTimeout(10, reactor)).code in (126, 127)

@@ -145,3 +145,21 @@ def test_a_directory_counts_each_inode_once_and_nothing_below(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "d").write_bytes(b"123456")
     assert directory_bytes(tmp_path) == 4
+
+
+def test_a_sidecar_in_the_way_holds_nothing_up(root):
+    place, clip = place_in(root), own_clip(root)
+    settle_clip(place, str(clip))
+    Path(f"{clip}.json").write_text("another")
+    assert settle_clip(place, str(clip)).path == place.video_path
+    assert Path(f"{place.video_path}.json").read_text() == "{}"
+
+
+def test_the_sidecar_of_another_clip_stays_with_it(root):
+    place = place_in(root)
+    settle_clip(place, str(own_clip(root)))
+    Path(f"{place.video_path}.json").unlink()
+    other = own_clip(root, name="event-Monitor-3-0-09-10-57.mkv")
+    settle_clip(place, str(other))
+    assert Path(f"{other}.json").exists()
+    assert not Path(f"{place.video_path}.json").exists()

@@ -15,12 +15,15 @@ from twisted.internet.defer import Deferred, fail
 from tests.ingest.builders import saved
 from tests.ingest.video import RATE, record
 from tests.service_case import Installation, until
-from zmtwist.changes import OpenEvent
+from zmtwist.changes import OpenEvent, UpdateEvent
 from zmtwist.happenings import EventClosed
+from zmtwist.ingest import reconcile
+from zmtwist.ingest.backlog import Backlog
+from zmtwist.ingest.clips import directory_bytes
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
-from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, MakeEvent, SetAside
+from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, MakeEvent, SetAside
 from zmtwist.service import wall_us
 from zmtwist.wire.messages import Event
 from zmtwist.zm.catalog import Catalog, Site
@@ -35,14 +38,21 @@ SECOND = 1_000_000
 class Life:
     """One run of the service, without its fleet."""
 
-    def __init__(self, zm: Installation, run: str, living: dict[int, int]) -> None:
+    def __init__(self, zm: Installation, run: str, living: dict[int, int], **options: bool) -> None:
         self.zm, self.told = zm, []
         self.database = Database(reactor, parse_url(f"sqlite:///{zm.directory}/zm.db"))
         self.disk = Disk(reactor)
         self.database.startService()
         self.disk.startService()
         self.ingest = Ingest(
-            reactor, EventStore(self.database), self, self.disk, run=run, wall=wall_us, announce=self.told.append
+            reactor,
+            EventStore(self.database),
+            self,
+            self.disk,
+            run=run,
+            wall=wall_us,
+            announce=self.told.append,
+            **options,
         )
         catalog = Catalog(self.database, Site())
 
@@ -71,10 +81,9 @@ class Life:
             token="t",
             codec_id=27,
         )
-        places = await EventStore(self.database).commit([event], {}, monitors)
-        number = places[handle].event_id
-        await until(lambda: self.zm.execute("SELECT DefaultVideo FROM Events WHERE Id = ?", number)[0][0])
-        return number
+        refreshed = UpdateEvent(handle=handle, length_us=0)  # from then on it has its clip's name
+        places = await EventStore(self.database).commit([event, refreshed], {}, monitors)
+        return places[handle].event_id
 
     async def end(self) -> None:
         self.recovery.stopService()
@@ -95,8 +104,8 @@ def zm(tmp_path):
 def live(zm):
     lives = []
 
-    def begin(living: dict[int, int] | None = None) -> Life:
-        lives.append(Life(zm, f"r{len(lives)}", living or {}))
+    def begin(living: dict[int, int] | None = None, **options: bool) -> Life:
+        lives.append(Life(zm, f"r{len(lives)}", living or {}, **options))
         return lives[-1]
 
     yield begin
@@ -248,3 +257,33 @@ async def test_a_storage_that_hangs_keeps_no_camera_from_starting(zm, live, monk
     life.ingest.adopted(1)
     assert life.ingest.in_hand().event_ids == {first}, "its worker may be recording it"
     monkeypatch.setattr(life.disk, "run", real)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stray_waits_until_the_spool_is_empty_and_becomes_an_event_then(zm, live, monkeypatch):
+    monkeypatch.setattr(reconcile, "HELD_BACK_SECONDS", 0.05)
+    life = live()
+    waiting = True
+    monkeypatch.setattr(Backlog, "openings_wait", property(lambda _: waiting))
+    clip = record(own_path(zm, ago(100)), 25)
+    held = await life.recovery.recover()
+    assert [type(action) for action in held.plan.actions] == [HoldBack]
+    assert held.failed == () and clip.exists() and zm.events() == []
+    assert not life.recovery.figures.acted
+    waiting = False
+    await until(lambda: [event for event in zm.events() if event["EndDateTime"]])
+    check(zm, 1, 25)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_recovered_event_has_pictures(zm, live):
+    life = live(thumbnails=True)
+    life.ingest.thumbnails._overloaded = lambda: False
+    first = await life.open("a", ago(400))
+    clip = record(in_place(zm, first), 20)
+    alarm = "INSERT INTO Frames (EventId, FrameId, Type, Delta, Score) VALUES (?, 11, 'Alarm', 1.0, 80)"
+    zm.execute(alarm, first)
+    assert (await life.recovery.recover()).failed == ()
+    await until(lambda: life.ingest.thumbnails.figures.made == 2)
+    await until(lambda: zm.events()[0]["DiskSpace"] == directory_bytes(clip.parent))
+    assert sorted(path.name for path in clip.parent.iterdir()) == sorted([clip.name, "alarm.jpg", "snapshot.jpg"])

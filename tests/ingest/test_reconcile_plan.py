@@ -13,11 +13,13 @@ from zmtwist.ingest.measure import Measure
 from zmtwist.ingest.reconcile_actions import (
     CloseEmpty,
     CloseFromFile,
+    HoldBack,
     LeaveOpen,
     MakeEvent,
     Report,
     SetAside,
     describe,
+    to_measure,
 )
 from zmtwist.ingest.reconcile_plan import Scene, plan
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, Stray
@@ -136,6 +138,14 @@ def test_what_a_living_worker_writes_is_left_alone():
     assert kinds(scene(strays=[stray()], living={3: us(-9)})) == []
 
 
+def test_what_another_server_left_is_no_living_workers():
+    event = row()
+    taken_over = {"living": {3: us(9)}, "met": {3: us(8)}}
+    assert kinds(scene([event], [clip(event)], **taken_over)) == [CloseFromFile]
+    assert kinds(scene([event], strays=[stray()], living={3: us(1)}, met={3: us(1.5)})) == [CloseFromFile]
+    assert kinds(scene(strays=[stray(9)], **taken_over)) == []
+
+
 def test_what_a_living_worker_has_finished_or_never_began_is_not():
     event = row()
     assert kinds(scene([event], [clip(event, finished=True)], living={3: us(-9)})) == [CloseFromFile]
@@ -150,6 +160,14 @@ def test_what_is_in_hand_is_left_alone():
     found = stray(finished=True)
     assert kinds(scene(strays=[found], claimed=frozenset({found.path}))) == []
     assert kinds(scene(strays=[found], held=((3, us(0)),))) == []
+
+
+def test_a_row_is_not_current_once_a_later_event_of_its_monitor_is_in_hand():
+    event = row()
+    living = {3: us(-1)}
+    assert kinds(scene([event], [clip(event)], living=living)) == [LeaveOpen]
+    assert kinds(scene([event], [clip(event)], living=living, held=((3, us(9)),))) == [CloseFromFile]
+    assert kinds(scene([event], [clip(event)], living=living, held=((4, us(9)), (3, us(-9))))) == [LeaveOpen]
 
 
 def test_a_closed_row_and_its_clip_stay_as_they_are():
@@ -307,3 +325,13 @@ def test_each_action_reads_as_a_sentence():
         Report(3, "something", 7),
     ):
         assert describe(action).startswith("monitor 3: ")
+
+
+def test_no_event_is_made_of_a_clip_while_its_opening_may_still_be_on_its_way():
+    event, mine, lost = row(), stray(PRE_ROLL), stray(50, inode=901)
+    waiting = scene([event], strays=[mine, lost, stray(90, 0, inode=902)], openings_wait=True)
+    assert plan(waiting).actions[0].path == mine.path, "what has its row is dealt with"
+    assert kinds(waiting) == [CloseFromFile, HoldBack, SetAside]
+    assert lost.path not in set(to_measure(plan(waiting)))
+    assert describe(HoldBack(lost)).startswith(f"monitor 3: {lost.path} has no event yet")
+    assert kinds(attrs.evolve(waiting, openings_wait=False)) == [CloseFromFile, MakeEvent, SetAside]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.ingest.builders import session
+from tests.ingest.builders import opening, session, us
 from tests.ingest.places import place_in
-from zmtwist.changes import Tally
+from zmtwist.changes import ClipSaved, OpenEvent, Tally
 from zmtwist.ingest.activity import CAUSES, cause_of
 from zmtwist.ingest.restore import cause_parts, restored
 from zmtwist.zm.left import LeftRow
@@ -30,3 +30,12 @@ def test_the_clip_goes_on_from_what_its_rows_say(tmp_path):
     assert (clip.event_id, clip.trigger, clip.tally, clip.last_frame) == (7, "motion", Tally(3, 90, 40, 9), 25)
     assert clip.token is not None, "it records"
     assert clip.guess, "its frames are numbered anew once its length is known"
+
+
+def test_an_opening_shows_that_the_clip_ended_unheard(tmp_path):
+    row = LeftRow(place_in(tmp_path), False, True, "7-video.h264.mkv", "Continuous", 0, 30)
+    taken_on = restored(session(), row, "3.r.e7")
+    after, changes = taken_on.handle(opening(5, "3-1-2"), us(5))
+    assert [(type(change), change.handle) for change in changes] == [(ClipSaved, "3.r.e7"), (OpenEvent, "3.run.1")]
+    assert changes[0].path == ""  # the disk will tell
+    assert [clip.token for clip in after.clips] == ["3-1-2"]

@@ -125,6 +125,7 @@ def test_scores_add_up_in_the_save():
     _, changes = walk(session(), [*events, saved(10, "/e/a.mkv", 9.9, 100)])
     tally = changes[-1].tally
     assert (tally.alarm_frames, tally.total_score, tally.max_score, tally.max_score_frame) == (3, 210, 90, 21)
+    assert tally.max_score_us == 2_000_000
     assert tally.average_score == 70
     assert changes[-1].cause == "Continuous: cat, dog"
     assert not changes[-1].settle

@@ -204,6 +204,23 @@ def test_an_opening_that_was_committed_before_the_kill_is_not_written_again(tmp_
     assert again.written()[-1] == frame(1, 4)
 
 
+def test_a_database_that_hangs_on_an_opening_beside_a_batch_is_away_as_well(tmp_path):
+    run = Run(tmp_path)
+    run.writer.submit(1, [open_event(1, 1), frame(1, 2, 1)])
+    run.settle()
+    run.store.outcomes = ["held", "held"]
+    run.writer.submit(1, [frame(1, 3, 1)])
+    run.settle()
+    run.writer.submit(1, [open_event(1, 2), frame(1, 2, 2)])
+    run.settle()
+    run.store.waiting.pop(0).callback(None)
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+    run.killed()
+    again = Run(tmp_path, store=Store(ids=100))
+    assert open_event(1, 2) in again.written()
+    assert again.written()[-1] == frame(1, 2, 2)
+
+
 def test_openings_under_way_beside_a_batch_are_kept_with_it(tmp_path):
     run = Run(tmp_path)
     run.writer.submit(1, [open_event(1, 1), frame(1, 2, 1)])
@@ -367,3 +384,19 @@ def test_a_stop_leaves_the_rest_for_the_next_start(tmp_path):
     assert again.written() == [open_event(1, 2), UpdateEvent(handle="1.r.2", length_us=5)]
     assert again.store.asked == [["1.r.2"]]
     assert again.effects == [("ClipSaved", "1.r.1", 1)]
+
+
+def test_an_opening_written_beside_a_batch_that_goes_to_disk_is_not_written_again(tmp_path):
+    run = Run(tmp_path)
+    run.writer.submit(1, [open_event(1, 1)])
+    run.settle()
+    run.store.outcomes = ["held"]
+    run.writer.submit(1, [frame(1, 2)])
+    run.wait(0.5)
+    run.writer.submit(1, [open_event(1, 2)])
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+    assert [c.handle for c in run.written()] == ["1.r.1", "1.r.2"]
+    run.killed()
+    again = Run(tmp_path, store=Store(ids=100))
+    assert again.written() == [frame(1, 2)]
+    assert again.store.asked == []

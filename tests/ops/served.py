@@ -79,6 +79,7 @@ class Nothing:
 
     fleet = None
     ingest = None
+    recovery = None
     names: ClassVar[dict[int, str]] = {}
     waiting_for = "mysql://zm@db:3306/zm: connection refused (2003)"
     database = SimpleNamespace(url="mysql://zm@db:3306/zm")

@@ -220,7 +220,7 @@ async def test_over_tcp_with_the_token_while_streams_idle(zm):
         assert (await ask(at, "/api/monitors")).status == 401
         assert described(await ask(at, "/api/monitors", **bearer), "/api/monitors")["monitors"][0]["id"] == 1
         streams = await deferToThread(_idle_streams, port, token, 200)
-        await until(lambda: len(service.api._streams) == 200)
+        await until(lambda: len(service.api.api._streams) == 200)
         closed = len(zm.told_of(EventClosed))
         await until(lambda: len(zm.told_of(EventClosed)) > closed)
         status = described(await ask(at, "/api/status", **bearer), "/api/status")

@@ -4,7 +4,8 @@ import pytest
 
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ops.view import why_view
+from zmtwist.ingest.health import Health, StreamHealth, Trouble
+from zmtwist.ops.view import health_view, why_view
 from zmtwist.ops.why import absent, advise
 
 SECOND = 1_000_000
@@ -19,6 +20,13 @@ def told(state: State, reason: str, **fields) -> str:
     ("line", "state", "reason", "fields"),
     [
         ("is LIVE: 15.0 frames a second, for 1 min 40 s", State.LIVE, "media move", {"frames_per_second": 15.0}),
+        (
+            "is LIVE: media move, for 1 min 40 s; it is started anew when its clip ends: its document changed",
+            State.LIVE,
+            "media move",
+            {"restart_due": "its document changed"},
+        ),
+        ("is LIVE: media move, for 1 min 40 s. ZoneMinder has started", State.LIVE, "-", {"legacy": "ZoneMinder has started"}),
         ("is HELD: an operator holds it; `zmnextctl release 3` lets it go on", State.HELD, "an operator holds it", {}),
         (
             "is FATAL: exit 4: could not load a plugin (tried again in 60 s); a plugin is missing: `zmnextctl doctor`",
@@ -63,3 +71,34 @@ def test_monitors_that_are_elsewhere():
 
 def test_a_password_in_a_reason_is_not_told():
     assert "hush" not in told(State.BACKOFF, "exit 1: can't open rtsp://bob:hush@camera/1")
+
+
+def test_what_the_worker_says_of_its_camera_is_told_with_it():
+    away = StreamHealth(1, "reconnecting", 40 * SECOND, "no route to rtsp://bob:hush@camera/1")
+    health = Health(
+        troubles=(Trouble("capture", 70 * SECOND, "end of file"),), streams=(StreamHealth(0, "connected", 0), away)
+    )
+    live = WorkerStatus(3, State.LIVE, 0, "media move", frames_per_second=15.0)
+    told = why_view(live, "Yard", 100 * SECOND, None, health)
+    assert (told["well"], told["do"]) == (False, "check the camera and its network")
+    assert told["what"].startswith(
+        "15.0 frames a second, for 1 min 40 s. Its worker says: capture has failed for 30 s (end of file); "
+    )
+    assert "stream 1 is reconnecting for 1 min (no route to rtsp://" in told["what"] and "hush" not in told["line"]
+    stalled = WorkerStatus(3, State.STALLED, 0, "no media for 31 s")
+    assert why_view(stalled, "Yard", SECOND, None, health)["do"].count("check the camera") == 1
+    assert why_view(live, "Yard", 100 * SECOND, None, Health(failures=3))["well"]
+
+
+def test_the_health_of_a_camera_in_full():
+    health = Health(
+        troubles=(Trouble("connection", SECOND, "rtsp://bob:hush@camera"),), streams=(StreamHealth(0, "disconnected", 2 * SECOND),),
+        failures=2, failed_us=2 * SECOND,
+    )  # fmt: skip
+    shown = health_view(health)
+    assert shown["troubles"][0]["since"] == "1970-01-01T00:00:01.000Z" and "hush" not in str(shown)
+    assert shown["streams"] == [
+        {"id": 0, "state": "disconnected", "since": "1970-01-01T00:00:02.000Z", "message": "", "attempt": None}
+    ]
+    assert (shown["well"], shown["failures"], shown["last_restored"], shown["state"]) == (False, 2, None, None)
+    assert health_view(None) is None

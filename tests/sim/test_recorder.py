@@ -231,3 +231,20 @@ def test_openings_and_saves_alternate_and_every_clip_is_closed(
     assert [len(clip.times) for clip in bench.clips] == [detail["frames"] for detail in bench.saved()]
     assert all(clip.closed and clip.times == sorted(set(clip.times)) for clip in bench.clips)
     assert all(clip.times[0] % 1_000_000 == 0 for clip in bench.clips), "every clip begins with a keyframe"
+
+
+def test_a_full_disk_costs_the_clip_and_not_the_worker(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, mode="continuous", max_secs=2)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    bench.run(1)
+
+    def fails(*_: object) -> None:
+        raise full
+
+    bench.clips[0].write = bench.clips[0].close = fails  # type: ignore[assignment,method-assign]
+    bench.run(3)
+    assert [line for line in bench.logged if line.startswith("ERROR")] == [
+        f"ERROR store: cannot finish {bench.saved()[0]['path']}: No space left on device"
+    ]
+    assert bench.saved()[0]["frames"] == 30
+    assert len(bench.opened()) == 2

@@ -10,6 +10,10 @@ import pytest_twisted
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import AddData, AddFrame, AddTag
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.spool import Spool
+from zmtwist.ingest.spoolfile import Known, SpoolFile
+from zmtwist.ingest.writer import Writer
 from zmtwist.zm.events import Batch, write
 
 NOON = at("2026-03-01 12:00:00")
@@ -169,3 +173,33 @@ async def test_an_alarm_numbered_by_a_guess_moves_onto_the_first_frame(site):
     event_id = places["a"].event_id
     assert [(r["FrameId"], r["Score"]) for r in site.frames(event_id)] == [(n, n) for n in range(1, 31)]
     assert site.event(event_id)["AlarmFrames"] == 30
+
+
+@pytest_twisted.ensureDeferred
+async def test_data_and_tags_that_the_spool_brings_again_after_a_kill_are_there_once(site, tmp_path):
+    """They were committed, and we were killed before they were taken out of the spool."""
+    places = await site.write(opening(), opening(handle="b"), closing("b"))
+    said = [change for n in range(60) for change in (data("a", 1, n / 10), AddTag("a", f"label {n % 3}"))]
+    said += [data("b", 1, 20, text="said late"), AddTag("b", "late"), *alarms("a", [5]), data("a", 5, 9.0)]
+    file = SpoolFile(str(tmp_path / "spool"))
+    file.open()
+    known = {handle: Known(place, None) for handle, place in places.items()}
+    for number, first in enumerate(range(0, len(said), 40), 1):
+        file.put(number, said[first : first + 40], known)
+    await site.write(*said, places=places)
+    file.close()
+    written = () if site.flavour == "zm136" else ("Events_Tags", "Event_Data")
+    before = [site.rows(table) for table in written]
+    thread = Disk(site.reactor, 1)
+    thread.startService()
+    writer = Writer(
+        site.reactor, site.store, lambda: site.monitors, lambda *_: None, spool=Spool(thread, str(tmp_path / "spool"))
+    )
+    writer.startService()
+    await writer.resume()
+    await writer.drained()
+    await writer.stopService()
+    thread.stopService()
+    assert (writer.figures.committed, writer.figures.refused, writer.figures.orphaned) == (len(said), 0, 0)
+    assert before == [site.rows(table) for table in written]
+    assert [len(rows) for rows in before] in ([], [4, 62])

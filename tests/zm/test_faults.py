@@ -92,6 +92,9 @@ async def test_a_storage_grows_by_a_batch_that_landed_unheard(proxied):
     proxied.proxy.arm("after", match=COMMIT)
     await surely(proxied, closing(disk_bytes=700), places=known)
     await proxied.until(lambda: proxied.rows("Storage")[0]["DiskSpace"] == 700)
+    proxied.proxy.arm("after", match=COMMIT)
+    await surely(proxied, UpdateEvent(handle="a", disk_bytes=900), places=known)
+    await proxied.until(lambda: proxied.rows("Storage")[0]["DiskSpace"] == 900)
 
 
 @pytest_twisted.ensureDeferred

@@ -256,3 +256,32 @@ async def test_many_events_of_many_monitors_in_one_batch(site):
         assert event["MonitorId"] == place.monitor_id == int(handle[1:]) % 29 + 1
         assert event["Frames"] == 19
     assert len(site.rows("Frames")) == 120 * 19
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_that_has_grown_since_its_close_is_counted_with_its_size_once(site):
+    """Pictures are made of it."""
+    places = await site.write(
+        opening(), opening(handle="b"), closing(disk_bytes=700), closing("b", disk_bytes=50, video_name="b.mkv")
+    )
+    for _ in range(2):
+        grown = [UpdateEvent(handle=handle, disk_bytes=size) for handle, size in (("a", 900), ("b", 60))]
+        await site.write(*grown, UpdateEvent(handle="a", length_us=1, frames=999), places=places)
+    assert [event["DiskSpace"] for event in site.rows("Events")] == [900, 60]
+    assert (site.event(places["a"].event_id)["Length"], site.event(places["a"].event_id)["Frames"]) == (10.0, 100)
+    (summary,) = site.rows("Event_Summaries")
+    assert (summary["TotalEvents"], summary["TotalEventDiskSpace"], summary["HourEventDiskSpace"]) == (2, 960, 960)
+    await site.until(lambda: site.rows("Storage")[0]["DiskSpace"] == 960)
+    # Its close again, as the spool may bring it, and then what has followed from that the first time.
+    await site.write(closing(disk_bytes=700), UpdateEvent(handle="a", disk_bytes=900), places=places)
+    assert site.event(places["a"].event_id)["DiskSpace"] == 900
+    await site.until(lambda: site.rows("Storage")[0]["DiskSpace"] == 960)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_size_of_an_event_that_is_open_or_gone_is_not_written(site):
+    places = await site.write(opening(), opening(handle="b"), closing("b"))
+    site.run("DELETE FROM Frames WHERE EventId = %s", places["b"].event_id)
+    site.run("DELETE FROM Events WHERE Id = %s", places["b"].event_id)
+    await site.write(*(UpdateEvent(handle=handle, disk_bytes=5) for handle in ("a", "b")), places=places)
+    assert [event["DiskSpace"] for event in site.rows("Events")] == [None]

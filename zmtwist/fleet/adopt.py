@@ -1,9 +1,9 @@
-"""Workers that an earlier run of this service left behind: found again, and taken on as they are."""
+"""Processes that an earlier run of this service left behind: found again, and taken on as they are."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 
 import attrs
@@ -11,18 +11,19 @@ from twisted.internet.interfaces import IReactorTime
 
 from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.policy import Exit
+from zmtwist.fleet.post import Post, Whose
 from zmtwist.fleet.process import Reports
 from zmtwist.fleet.procfs import LOCK_FD, Processes, Seen
-from zmtwist.fleet.record import lock_path, read_record
+from zmtwist.fleet.record import read_record
 
 NO_LINES = "(taken over from an earlier run of this service: what it logs can't be read before it is started anew)"
 
 
 @attrs.frozen
 class Survivor:
-    """A living worker of an earlier run. `digest` is that of its document, '' where nothing tells."""
+    """A living process of an earlier run. `digest` is that of what it runs, '' where nothing tells."""
 
-    monitor_id: int
+    whose: Whose
     pid: int
     started: int
     socket: str
@@ -31,9 +32,8 @@ class Survivor:
 
 @attrs.frozen
 class Stranger:
-    """Something that holds a worker's lock and is no worker that we know; `reason` says what to do."""
+    """Something that holds a post's lock and is no process that we know; `reason` says what to do."""
 
-    monitor_id: int
     reason: str
 
 
@@ -47,49 +47,45 @@ class CannotLeave(Exception):
         return self.reason
 
 
-def find_survivor(run: str, socket: str, monitor_id: int, processes: Processes) -> Survivor | Stranger:
-    """Who holds the lock of this monitor's worker, which is known to be held.
+def find_survivor(post: Post, processes: Processes) -> Survivor | Stranger:
+    """Who holds the lock of this post, which is known to be held.
 
     The record is believed where process, start time and command line agree with it. Where there is none (we were killed between
-    the spawn and the writing), it is the holder whose command line says that it is this monitor's worker.
+    the spawn and the writing), it is the holder whose command line says that it fills this post.
     """
-    record = read_record(run, monitor_id)
+    record = read_record(post.record, post.whose.monitor_id)
     if record is not None and record.boot == processes.boot:
         seen = processes.look(record.pid)
-        if seen and seen.started == record.started and runs(seen.argv, record.socket, monitor_id, record.program):
-            digest = record.digest if record.socket == socket else ""
-            return Survivor(monitor_id, seen.pid, seen.started, record.socket, digest)
-    lock = lock_path(run, monitor_id)
-    holders = [seen for seen in map(processes.look, processes.holders(lock)) if seen is not None]
-    ours = [seen for seen in holders if runs(seen.argv, socket, monitor_id)]
+        if seen and seen.started == record.started and runs(seen.argv, record.socket, post.options, record.program):
+            digest = record.digest if record.socket == post.socket else ""
+            return Survivor(post.whose, seen.pid, seen.started, record.socket, digest)
+    holders = [seen for seen in map(processes.look, processes.holders(post.lock)) if seen is not None]
+    ours = [seen for seen in holders if runs(seen.argv, post.socket, post.options)]
     if ours:
-        # A worker's own children look like it until they exec; it is the oldest.
-        worker = min(ours, key=lambda seen: (seen.started, seen.pid))
-        return Survivor(monitor_id, worker.pid, worker.started, socket)
-    return Stranger(monitor_id, _who(lock, holders))
+        # Its own children look like it until they exec; it is the oldest.
+        oldest = min(ours, key=lambda seen: (seen.started, seen.pid))
+        return Survivor(post.whose, oldest.pid, oldest.started, post.socket)
+    return Stranger(_who(post, holders))
 
 
-def runs(argv: Sequence[str], socket: str, monitor_id: int, program: str | None = None) -> bool:
-    """Whether this is the command line of this monitor's worker, be it behind an interpreter or the launcher that will become it."""
-    pairs = set(pairwise(argv))
-    return {("--socket", socket), ("--monitor-id", str(monitor_id))} <= pairs and (program is None or program in argv)
+def runs(argv: Sequence[str], socket: str, options: Collection[tuple[str, str]], program: str | None = None) -> bool:
+    """Whether this is the command line of a post's process, be it behind an interpreter or the launcher that will become it."""
+    return {("--socket", socket), *options} <= set(pairwise(argv)) and (program is None or program in argv)
 
 
-def _who(lock: str, holders: Sequence[Seen]) -> str:
+def _who(post: Post, holders: Sequence[Seen]) -> str:
     if not holders:
         return (
-            f"a process that can't be seen holds {lock} (as another descriptor than {LOCK_FD}, or as another user): "
-            f"'fuser {lock}' names it; no worker is started beside it"
+            f"a process that can't be seen holds {post.lock} (as another descriptor than {LOCK_FD}, or as another user): "
+            f"'fuser {post.lock}' names it; none is started beside it"
         )
     first = holders[0]
     name = first.argv[0] if first.argv else "?"
-    return (
-        f"process {first.pid} ({name}) holds {lock} and is not this monitor's worker: end it; none is started beside it"
-    )
+    return f"process {first.pid} ({name}) holds {post.lock} and is not that of {post.whose}: end it; none is started beside it"
 
 
 class Adopted:
-    """A worker that is not our child: watched, and ended, through a pidfd. How it ends can't be known, nor what it logs.
+    """A process that is not our child: watched, and ended, through a pidfd. How it ends can't be known, nor what it logs.
 
     Raises ProcessLookupError where it has ended since it was found.
     """
@@ -111,9 +107,7 @@ class Adopted:
             # Looked at only now that the pidfd holds on to whoever has this number: another one would be told from it.
             self._watch.stop()
             raise ProcessLookupError
-        self._ending = Ending(
-            clock, survivor.monitor_id, self.pid, stop_timeout_seconds, kill_group, self._signal_alone
-        )
+        self._ending = Ending(clock, survivor.whose, self.pid, stop_timeout_seconds, kill_group, self._signal_alone)
 
     def lines(self) -> tuple[str, ...]:
         """That there are none."""

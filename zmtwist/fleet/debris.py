@@ -10,17 +10,19 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from twisted.logger import Logger
 
-from zmtwist.fleet.adopt import Stranger, Survivor, find_survivor
-from zmtwist.fleet.launch import FleetSettings, remove_dead_socket, remove_document, socket_path
+from zmtwist.fleet.adopt import Survivor, find_survivor
+from zmtwist.fleet.launch import FleetSettings, infer_post, remove_dead_socket, remove_document, worker_post
 from zmtwist.fleet.lock import Held, LockFile
+from zmtwist.fleet.post import Post, Whose, of_monitor
 from zmtwist.fleet.process import CannotSpawn
 from zmtwist.fleet.procfs import Processes
-from zmtwist.fleet.record import lock_path, remove_record
+from zmtwist.fleet.record import record_path, remove_record
 
 RING = "zm_shmring_{}"
 """The name of a worker's shared memory; a worker that was killed leaves it there, with up to 256 MiB in it."""
@@ -30,36 +32,52 @@ _OURS = re.compile(r"worker_([0-9]+)\.(?:lock|json|json\.new)")
 log = Logger()
 
 
-def sweep(settings: FleetSettings, processes: Processes) -> tuple[Survivor, ...]:
+def sweep(settings: FleetSettings, processes: Processes) -> dict[int, Survivor]:
     """Remove what is left of every dead worker of ours; gives those that live, by monitor id."""
-    alive: list[Survivor] = []
+    alive = {}
     for monitor_id in _known(settings.run):
-        try:
-            lock = LockFile.take(lock_path(settings.run, monitor_id))
-        except Held:
-            found = find_survivor(settings.run, socket_path(settings, monitor_id), monitor_id, processes)
-            if isinstance(found, Stranger):
-                log.error("monitor {monitor_id}: {reason}", monitor_id=monitor_id, reason=found.reason)
-            else:
-                alive.append(found)
-            continue
-        except OSError as error:
-            _not_done("its lock can't be taken", monitor_id, str(error))
-            continue
-        clear(settings, monitor_id, processes)
-        clear_socket(settings, monitor_id)
+        post = worker_post(settings, monitor_id)
+        found = survivor_at(post, processes, partial(_clear_all, settings, post, monitor_id, processes))
+        if found is not None:
+            alive[monitor_id] = found
+    return alive
+
+
+def survivor_at(post: Post, processes: Processes, clear_up: Callable[[], None]) -> Survivor | None:
+    """The living process of an earlier run at this post, if there is one; `clear_up` is called, under its lock, where it is dead."""
+    try:
+        lock = LockFile.take(post.lock)
+    except Held:
+        found = find_survivor(post, processes)
+        if isinstance(found, Survivor):
+            return found
+        log.error("{whose}: {reason}", whose=post.whose.name, monitor_id=post.whose.monitor_id, reason=found.reason)
+    except OSError as error:
+        _not_done("its lock can't be taken", post.whose, str(error))
+    else:
+        clear_up()
         lock.remove()
-    return tuple(alive)
+    return None
+
+
+def infer_survivor(settings: FleetSettings, processes: Processes) -> Survivor | None:
+    """The shared inference of an earlier run, if it lives; what is left of a dead one is removed."""
+    post = infer_post(settings)
+    # Without a lock there was none, and what has its name is not ours.
+    return survivor_at(post, processes, partial(clear_post, post)) if Path(post.lock).exists() else None
 
 
 def end_survivors(
     settings: FleetSettings, processes: Processes, kill_group: Callable[[int, int], None] = os.killpg
 ) -> None:
-    """Tell every worker of an earlier run to end, for a stop that comes before any was adopted. Does not wait for them."""
-    for one in sweep(settings, processes):
+    """Tell every process of an earlier run to end, for a stop that comes before any was adopted. Does not wait for them."""
+    for one in (*sweep(settings, processes).values(), infer_survivor(settings, processes)):
+        if one is None:
+            continue
         log.info(
-            "monitor {monitor_id}: ending process {pid}, its worker of an earlier run",
-            monitor_id=one.monitor_id,
+            "{whose}: ending process {pid} of an earlier run",
+            whose=one.whose.name,
+            monitor_id=one.whose.monitor_id,
             pid=one.pid,
         )
         with suppress(OSError):
@@ -69,27 +87,41 @@ def end_survivors(
 def clear(settings: FleetSettings, monitor_id: int, processes: Processes) -> None:
     """Remove record, document and shared memory of a worker that is known to be dead. What can't be removed is logged."""
     try:
-        remove_record(settings.run, monitor_id)
+        remove_record(record_path(settings.run, monitor_id))
         remove_document(settings, monitor_id)
     except OSError as error:
-        _not_done("its record or document stays", monitor_id, str(error))
+        _not_done("its record or document stays", of_monitor(monitor_id), str(error))
     ring = Path(settings.rings, RING.format(monitor_id))
     if not os.path.lexists(ring) or _in_use(monitor_id, processes):
         return
     try:
         ring.unlink()
     except OSError as error:
-        _not_done("its shared memory stays", monitor_id, str(error))
+        _not_done("its shared memory stays", of_monitor(monitor_id), str(error))
     else:
         log.info("monitor {monitor_id}: removed the shared memory that a dead worker left", monitor_id=monitor_id)
 
 
-def clear_socket(settings: FleetSettings, monitor_id: int) -> None:
-    """Remove the socket of a worker that is known to be dead: a killed one leaves it, another took it along."""
+def clear_post(post: Post) -> None:
+    """Remove record and socket of a process that is known to be dead. What can't be removed is logged."""
+    clear_socket(post)
     try:
-        remove_dead_socket(socket_path(settings, monitor_id))
+        remove_record(post.record)
+    except OSError as error:
+        _not_done("its record stays", post.whose, str(error))
+
+
+def clear_socket(post: Post) -> None:
+    """Remove the socket of a process that is known to be dead: a killed one leaves it, another took it along."""
+    try:
+        remove_dead_socket(post.socket)
     except CannotSpawn as error:
-        _not_done("its socket stays", monitor_id, error.reason)
+        _not_done("its socket stays", post.whose, error.reason)
+
+
+def _clear_all(settings: FleetSettings, post: Post, monitor_id: int, processes: Processes) -> None:
+    clear(settings, monitor_id, processes)
+    clear_socket(post)
 
 
 def _in_use(monitor_id: int, processes: Processes) -> bool:
@@ -107,5 +139,5 @@ def _known(run: str) -> list[int]:
     return sorted({int(name[1]) for name in names if name})
 
 
-def _not_done(what: str, monitor_id: int, error: str) -> None:
-    log.warn("monitor {monitor_id}: {what}: {error}", monitor_id=monitor_id, what=what, error=error)
+def _not_done(what: str, whose: Whose, error: str) -> None:
+    log.warn("{whose}: {what}: {error}", whose=whose.name, monitor_id=whose.monitor_id, what=what, error=error)

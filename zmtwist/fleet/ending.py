@@ -8,6 +8,8 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from zmtwist.fleet.post import Whose
+
 
 class Ending:
     """The end of one process that leads, or is about to lead, a process group.
@@ -21,14 +23,14 @@ class Ending:
     def __init__(
         self,
         clock: IReactorTime,
-        monitor_id: int,
+        whose: Whose,
         pid: int,
         seconds: float,
         kill_group: Callable[[int, int], None],
         signal_alone: Callable[[signal.Signals], None],
     ) -> None:
         self._clock = clock
-        self._monitor_id = monitor_id
+        self._whose = whose
         self._pid = pid
         self._seconds = seconds
         self._kill_group = kill_group
@@ -57,8 +59,9 @@ class Ending:
 
     def _kill(self) -> None:
         self.log.warn(
-            "monitor {monitor_id}: worker {pid} did not end within {seconds} s, killing it",
-            monitor_id=self._monitor_id,
+            "{whose}: process {pid} did not end within {seconds} s, killing it",
+            whose=self._whose.name,
+            monitor_id=self._whose.monitor_id,
             pid=self._pid,
             seconds=self._seconds,
         )
@@ -67,8 +70,9 @@ class Ending:
 
     def _still_there(self) -> None:
         self.log.error(
-            "monitor {monitor_id}: worker {pid} outlives SIGKILL (a hung disk or driver?); no other is started before it is gone",
-            monitor_id=self._monitor_id,
+            "{whose}: process {pid} outlives SIGKILL (a hung disk or driver?); no other is started before it is gone",
+            whose=self._whose.name,
+            monitor_id=self._whose.monitor_id,
             pid=self._pid,
         )
 
@@ -95,8 +99,9 @@ class Ending:
 
     def _not_signalled(self, number: signal.Signals, error: OSError) -> None:
         self.log.error(
-            "monitor {monitor_id}: cannot send {signal} to worker {pid}: {error}",
-            monitor_id=self._monitor_id,
+            "{whose}: cannot send {signal} to process {pid}: {error}",
+            whose=self._whose.name,
+            monitor_id=self._whose.monitor_id,
             signal=number.name,
             pid=self._pid,
             error=error.strerror or str(error),

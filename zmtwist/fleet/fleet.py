@@ -16,17 +16,21 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmtwist.fleet.adopt import CannotLeave, Survivor
+from zmtwist.fleet.composing import Composing
 from zmtwist.fleet.debris import sweep
 from zmtwist.fleet.holds import Holds, threads_of
 from zmtwist.fleet.hygiene import SharedMemory
+from zmtwist.fleet.infer import Inference
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.legacy import LeaveAlone, Legacy
 from zmtwist.fleet.loops import Loops
 from zmtwist.fleet.pace import Pace
-from zmtwist.fleet.policy import unwanted_reason
+from zmtwist.fleet.policy import Choice, choose
 from zmtwist.fleet.procfs import Linux, Processes
+from zmtwist.fleet.reading import Reading
+from zmtwist.fleet.roster import Roster
 from zmtwist.fleet.run import MakeLink, Surroundings
-from zmtwist.fleet.status import Transition, WorkerStatus
+from zmtwist.fleet.status import InferenceStatus, State, Transition, WorkerStatus
 from zmtwist.fleet.watching import Watchdog
 from zmtwist.fleet.worker import IDLE, Worker
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
@@ -34,9 +38,6 @@ from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
-
-CATALOG_SECONDS = 60.0
-"""How long a read of the monitors may take before it counts as failed."""
 
 
 @attrs.frozen
@@ -87,8 +88,11 @@ class Fleet(Service):
     ) -> None:
         self._clock = IReactorTime(reactor)
         self._settings = settings
+        self.opted = settings.zmnext
+        """Decides, at each reconcile, which monitors run on zm-next; a reload replaces it."""
         self._catalog = catalog
-        self._compose = compose
+        self._reading = Reading(self._clock, catalog)
+        self._composing = Composing(compose)
         self._announce = announce
         self._legacy = legacy or LeaveAlone()
         per_second = settings.zmnext.worker.starts_per_second
@@ -105,47 +109,44 @@ class Fleet(Service):
             processes=processes or Linux(reactor),
             kill_group=kill_group,
         )
-        self._workers: dict[int, Worker] = {}
-        self._wanted: frozenset[int] = frozenset()
-        self._unwanted: dict[int, str] = {}
+        self._choice = Choice()
+        self._reconciled = False
         self._held = Holds(settings.state, in_thread or threads_of(reactor))
-        self._survivors: tuple[Survivor, ...] = ()
+        self._workers = Roster(self._around, self._held)
+        self._survivors: dict[int, Survivor] = {}
         self._shared_memory = SharedMemory(settings.rings)
-        self._warned: dict[int, str] = {}
         self._one_at_a_time = DeferredLock()
         self._loops = Loops(self._clock)
         self._watchdog = Watchdog(
             self._clock,
             settings.zmnext.worker.watchdog_seconds,
-            self._workers_here,
+            self._workers.values,
             lambda: self.catalog_error is not None,
         )
-        self.catalog_error: str | None = None
+        self._inference = Inference(self._around, self._inference_awaited)
 
     # Service.
 
     def startService(self) -> None:
         """Reconcile now and then, watch the workers."""
-        super().startService()  # type: ignore[no-untyped-call]
+        Service.startService(self)
         self._held.load()
         self._legacy.start(self._handed_over, self.reconcile)
         # They are taken on when it is known which are wanted.
         self._survivors = sweep(self._settings, self._around.processes)
+        self._inference.find()
         if self._settings.zmnext.worker.max_rss_mb:
-            self._loops.every(WEIGH_SECONDS, self._weigh)
+            self._loops.every(WEIGH_SECONDS, self._workers.weigh)
         self._watchdog.begin()
         self._loops.every(self._watchdog.interval, self._watchdog.look)
         self._loops.every(self._settings.zmnext.reconcile_seconds, self.reconcile, now=True)
 
     def stopService(self) -> Deferred[None]:
-        """Stop all workers at once; fires when each was reaped."""
+        """Stop all workers at once, and then what they share; fires when each was reaped."""
         self._adopt()
         self._end_loops()
-        workers = list(self._workers.values())
-        for worker in workers:
-            worker.stop("the service stops")
-        waits = [*(worker.idle() for worker in workers), self._held.saved()]
-        return gatherResults(waits).addCallback(lambda _: None)
+        waits = [*self._workers.stop("the service stops"), self._held.saved()]
+        return gatherResults(waits).addCallback(lambda _: self._inference.stop())
 
     def leave(self) -> Deferred[None]:
         """Stop, but leave the workers recording: the next start adopts them. Fails with CannotLeave where they would not outlive us."""
@@ -154,13 +155,13 @@ class Fleet(Service):
                 CannotLeave("the workers would end with this service: [zmnext.worker] survive_restart is false")
             )
         self._end_loops()
-        workers, self._workers, self._survivors = list(self._workers.values()), {}, ()
-        for worker in workers:
-            worker.leave()
+        self._survivors = {}
+        self._workers.leave()
+        self._inference.leave()
         return self._held.saved()
 
     def _end_loops(self) -> None:
-        super().stopService()  # type: ignore[no-untyped-call]
+        Service.stopService(self)
         self._legacy.stop()
         self._loops.stop()
 
@@ -170,26 +171,34 @@ class Fleet(Service):
         """Every worker, the refused and the held ones included, by monitor id."""
         return tuple(
             attrs.evolve(worker.status(), legacy=self._legacy.told(monitor_id))
-            for monitor_id, worker in sorted(self._workers.items())
+            for monitor_id, worker in self._workers.items()
         )
+
+    @property
+    def catalog_error(self) -> str | None:
+        """Why the monitors could not be read the last time; None where they could."""
+        return self._reading.error
+
+    @property
+    def inference(self) -> InferenceStatus | None:
+        """The shared inference; None where it neither runs nor is to be shared."""
+        told = self._inference.status()
+        return told if self._settings.zmnext.share_inference.enabled or told.state is not State.STOPPED else None
 
     @property
     def unwanted(self) -> Mapping[int, str]:
         """The monitors of this server that do not run on zm-next, each with the reason, as of the last reconcile."""
-        return self._unwanted
+        return self._choice.unwanted
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to end: no process of ours, and no camera that is ZoneMinder's and not given back."""
+        nothing_runs = not self._workers and self._inference.status().state is State.STOPPED
+        return self._reconciled and nothing_runs and not self._legacy.owes()
 
     def documents(self, monitor_id: int) -> tuple[Document | None, Document | None]:
         """The document that this monitor is meant to run with, and the one that its process was started with."""
         return self._worker(monitor_id).documents
-
-    def why(self, monitor_id: int) -> str:
-        """Why this monitor is as it is, in a sentence."""
-        worker = self._workers.get(monitor_id)
-        if worker is None:
-            return str(self._absent(monitor_id))
-        told = worker.status()
-        legacy = self._legacy.told(monitor_id)
-        return f"monitor {monitor_id} is {told.state}: {told.reason}" + (f". {legacy}" if legacy else "")
 
     def start(self, monitor_id: int) -> None:
         """Start it now, held or waiting as it may be."""
@@ -242,69 +251,48 @@ class Fleet(Service):
         return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._reconcile()))
 
     async def _reconcile(self) -> None:
-        try:
-            monitors = await self._catalog.monitors().addTimeout(CATALOG_SECONDS, self._clock)
-        except Exception as error:
-            if self.catalog_error is None:
-                self.log.warn("the monitors can't be read, the fleet goes on as it is: {error}", error=str(error))
-            self.catalog_error = str(error) or type(error).__name__
-            return
-        if self.catalog_error is not None:
-            self.log.info("the monitors can be read again")
-        self.catalog_error = None
-        if self.running:
+        monitors = await self._reading.monitors()
+        if monitors is not None and self.running:
             self._apply(monitors)
 
     def _apply(self, monitors: Sequence[Monitor]) -> None:
+        self._reconciled = True
         adopted = self._adopt()
         monitors = self._legacy.see(monitors)
-        reasons = {monitor.id: unwanted_reason(monitor, self._settings.zmnext) for monitor in monitors}
-        unreadable = dict(self._catalog.unreadable)
-        # A monitor whose row made no sense keeps what it has: a slip of the editor must not stop a recording.
-        keep = {monitor_id for monitor_id in unreadable if monitor_id in self._workers}
-        self._wanted = frozenset(monitor_id for monitor_id, reason in reasons.items() if reason is None) | keep
-        self._unwanted = {monitor_id: f"its row makes no sense: {reason}" for monitor_id, reason in unreadable.items()}
-        self._unwanted |= {monitor_id: reason for monitor_id, reason in reasons.items() if reason is not None}
-        for monitor_id in sorted(self._workers.keys() - self._wanted):
-            self._workers[monitor_id].stop(self._unwanted.get(monitor_id, "no monitor of this server any more"))
+        self._choice = choice = choose(monitors, dict(self._catalog.unreadable), self._workers.keys(), self.opted)
+        for monitor_id in sorted(self._workers.keys() - choice.wanted):
+            self._workers[monitor_id].stop(choice.unwanted.get(monitor_id, "no monitor of this server any more"))
             self._forget_if_done(monitor_id)
-        self._shared_memory.look(len(self._wanted))
+        self._shared_memory.look(len(choice.wanted))
         for monitor in monitors:
-            if monitor.id in self._wanted:
+            if monitor.id in choice.wanted:
                 self._ask_for(monitor)
             elif monitor.id in adopted:
                 # It is being stopped; what it still says is heard by those who know of it from its composing.
-                self._composed(monitor)
+                self._composing.of(monitor)
+        self._inference.need(any(map(_shares_inference, self._workers.values())))
         self._return_unused()
 
     def _ask_for(self, monitor: Monitor) -> None:
-        worker = self._workers.get(monitor.id)
-        if worker is None:
-            worker = self._workers[monitor.id] = Worker(monitor.id, self._around)
-            if monitor.id in self._held:
-                worker.hold("an operator holds it")
-        composed = self._composed(monitor)
+        worker = self._workers.of(monitor.id)
+        composed = self._composing.of(monitor)
+        self._composing.warn(composed)
         if isinstance(composed, Refusal):
-            self._warn(monitor.id, composed.reason, [f"refused: {composed.reason}"])
             worker.refuse(f"refused: {composed.reason}")
         else:
-            self._warn(monitor.id, composed.digest, composed.warnings)
-            worker.want(composed, waits_for=self._legacy.take(monitor.id))
+            worker.want(composed, waits_for=self._waits_for(composed))
 
-    def _composed(self, monitor: Monitor) -> Document | Refusal:
-        try:
-            return self._compose(monitor)
-        except Exception:
-            self.log.failure("monitor {monitor_id}: composing its document failed", monitor_id=monitor.id)
-            return Refusal(monitor.id, "an internal error while composing its document; see the log")
+    def _waits_for(self, document: Document) -> str:
+        """What has to come before its start. First what it needs: till then ZoneMinder's own capture goes on, where there is one."""
+        return (document.shares_inference and self._inference.waits) or self._legacy.take(document.monitor_id)
 
-    def _warn(self, monitor_id: int, occasion: str, warnings: Sequence[str]) -> None:
-        """Log warnings once for each new document or refusal, not at each reconcile."""
-        if self._warned.get(monitor_id) == occasion:
-            return
-        self._warned[monitor_id] = occasion
-        for warning in warnings:
-            self.log.warn("monitor {monitor_id}: {warning}", monitor_id=monitor_id, warning=warning)
+    def _inference_awaited(self) -> None:
+        """Those that waited for the shared inference need not any more."""
+        for monitor_id in sorted(self._workers.keys() & self._choice.wanted):
+            worker = self._workers[monitor_id]
+            document = worker.documents[0]
+            if self.running and document is not None and document.shares_inference:
+                worker.want(document, waits_for=self._waits_for(document))
 
     def _handed_over(self, monitor_id: int) -> None:
         """ZoneMinder does not capture it any more."""
@@ -316,7 +304,7 @@ class Fleet(Service):
         needed = {
             monitor_id
             for monitor_id, worker in self._workers.items()
-            if worker.state not in IDLE or (monitor_id in self._wanted and not worker.refused)
+            if worker.state not in IDLE or (monitor_id in self._choice.wanted and not worker.refused)
         }
         self._legacy.keep(needed | self._catalog.unreadable.keys())
 
@@ -327,34 +315,14 @@ class Fleet(Service):
         self._announce(transition)
 
     def _forget_if_done(self, monitor_id: int) -> None:
-        """A worker that nobody wants any more goes when it is reaped; a hold is remembered without it."""
-        worker = self._workers.get(monitor_id)
-        if monitor_id not in self._wanted and worker is not None and worker.state in IDLE:
-            del self._workers[monitor_id]
-            self._warned.pop(monitor_id, None)
-
-    # What an earlier run left.
+        if self._workers.forget_if_done(monitor_id, self._choice.wanted):
+            self._composing.forget(monitor_id)
 
     def _adopt(self) -> frozenset[int]:
-        """Take on every worker that outlived our last run, before it is looked at which are wanted; their monitors."""
-        survivors, self._survivors = self._survivors, ()
-        for survivor in survivors:
-            worker = Worker(survivor.monitor_id, self._around)
-            if not worker.adopt(survivor):
-                continue
-            self._workers[survivor.monitor_id] = worker
-            if survivor.monitor_id in self._held:
-                worker.hold("an operator holds it")
-            elif not self._settings.zmnext.worker.survive_restart:
-                worker.restart_soon("survive_restart is false: it must be one that ends with this service")
-        return frozenset(survivor.monitor_id for survivor in survivors)
-
-    def _weigh(self) -> None:
-        for worker in self._workers_here():
-            worker.weigh()
-
-    def _workers_here(self) -> tuple[Worker, ...]:
-        return tuple(self._workers.values())
+        """Take on what outlived our last run, before it is looked at which are wanted; their monitors."""
+        survivors, self._survivors = self._survivors, {}
+        self._workers.adopt(survivors)
+        return frozenset(survivors)
 
     # Small parts.
 
@@ -367,8 +335,13 @@ class Fleet(Service):
     def _absent(self, monitor_id: int) -> NotInFleet:
         if not self.running:
             return NotInFleet(monitor_id, "the service is not running")
-        return NotInFleet(monitor_id, self._unwanted.get(monitor_id, "there is no such monitor on this server"))
+        return NotInFleet(monitor_id, self._choice.unwanted.get(monitor_id, "there is no such monitor on this server"))
 
     def _hold(self, monitor_id: int, reason: str, *, kept: bool) -> None:
         self._worker(monitor_id).hold(reason)
         self._held.add(monitor_id, kept=kept)
+
+
+def _shares_inference(worker: Worker) -> bool:
+    """Whether it is meant to run with, or still runs with, a document that needs the shared inference."""
+    return any(document is not None and document.shares_inference for document in worker.documents)

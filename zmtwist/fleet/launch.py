@@ -6,7 +6,6 @@ Quick looks at the file system only; each thing that is wrong is one `CannotSpaw
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
 from collections.abc import Mapping
@@ -15,8 +14,11 @@ from pathlib import Path
 import attrs
 
 from zmtwist.config import ZmNextConfig
-from zmtwist.fleet.process import BASE_ENVIRONMENT, CannotSpawn, Command
+from zmtwist.fleet.post import Post, Whose, of_monitor
+from zmtwist.fleet.process import CannotSpawn, Command
+from zmtwist.fleet.record import infer_lock_path, infer_record_path, lock_path, record_path
 from zmtwist.pipeline.document import Document
+from zmtwist.programs import INFER, Program, environment_for, find_worker
 
 
 @attrs.frozen
@@ -40,32 +42,41 @@ def socket_path(settings: FleetSettings, monitor_id: int) -> str:
     return str(Path(settings.socks) / f"stream_{monitor_id}.sock")
 
 
-def find_binary(settings: FleetSettings) -> str:
-    """The absolute path of the worker's program. Raises CannotSpawn."""
-    name = settings.zmnext.worker.binary
-    found = shutil.which(name, path=_environment(settings).get("PATH", os.defpath))
-    if found is None:
-        raise CannotSpawn(f"[zmnext.worker] binary {name!r}: no such program, or it can't be executed", fatal=True)
-    return str(Path(found).absolute())
+def worker_post(settings: FleetSettings, monitor_id: int) -> Post:
+    """The post of this monitor's worker."""
+    return Post(
+        of_monitor(monitor_id),
+        lock_path(settings.run, monitor_id),
+        record_path(settings.run, monitor_id),
+        socket_path(settings, monitor_id),
+        (("--monitor-id", str(monitor_id)),),
+    )
 
 
-def fingerprint(settings: FleetSettings) -> Fingerprint | None:
-    """What the binary is now, or None where there is none."""
+def infer_post(settings: FleetSettings) -> Post:
+    """The post of the inference that all workers share."""
+    run, share = settings.run, settings.zmnext.share_inference
+    return Post(Whose(INFER), infer_lock_path(run), infer_record_path(run), share.socket_in(settings.socks))
+
+
+def fingerprint(program: Program | None) -> Fingerprint | None:
+    """What a program is now, or None where there is none."""
     try:
-        program = find_binary(settings)
-        found = Path(program).stat()
-    except (CannotSpawn, OSError):
+        found = Path(program.path).stat() if program is not None else None
+    except OSError:
         return None
-    return program, found.st_ino, found.st_size, found.st_mtime_ns
+    return (program.path, found.st_ino, found.st_size, found.st_mtime_ns) if program and found else None
 
 
 def prepare(settings: FleetSettings, monitor_id: int, document: Document) -> Command:
     """Look at everything the worker needs, write its document where that goes by file, remove a dead socket. Raises CannotSpawn."""
     worker = settings.zmnext.worker
-    program = find_binary(settings)
-    directory = worker.working_directory or str(Path(program).resolve().parent)
-    if not Path(directory).is_dir():
-        raise CannotSpawn(f"[zmnext.worker] working_directory {directory}: no such directory", fatal=True)
+    program = find_worker(worker, settings.environment)
+    if program is None:
+        raise CannotSpawn(
+            f"[zmnext.worker] binary {worker.binary!r}: no such program, or it can't be executed", fatal=True
+        )
+    check_directory(program)
     if document.store_root:
         check_store_root(document.store_root)
     listening = socket_path(settings, monitor_id)
@@ -74,13 +85,19 @@ def prepare(settings: FleetSettings, monitor_id: int, document: Document) -> Com
     if settings.zmnext.pipeline.delivery == "file":
         stdin, pipeline = b"", write_document(settings, monitor_id, document)
     return Command(
-        program=program,
+        program=program.path,
         arguments=("--pipeline", pipeline, "--socket", listening, "--monitor-id", str(monitor_id)),
-        environment=_environment(settings),
-        directory=directory,
+        environment=environment_for(worker, settings.environment),
+        directory=program.directory,
         stdin=stdin,
         ends_with_us=not worker.survive_restart,
     )
+
+
+def check_directory(program: Program) -> None:
+    """Its working directory has to be there. Raises CannotSpawn."""
+    if not Path(program.directory).is_dir():
+        raise CannotSpawn(f"[zmnext.worker] working_directory {program.directory}: no such directory", fatal=True)
 
 
 def check_store_root(root: str) -> None:
@@ -99,9 +116,9 @@ def remove_dead_socket(path: str) -> None:
     try:
         if not stat.S_ISSOCK(found.lstat().st_mode):
             raise CannotSpawn(f"{path} is in the way: it is no socket; move it away")
-        if _answers(path):
+        if answers(path):
             raise CannotSpawn(
-                f"a process that is not ours listens at {path} ('fuser {path}' names it): end it; no worker is started beside it"
+                f"a process that is not ours listens at {path} ('fuser {path}' names it): end it; none is started beside it"
             )
         found.unlink()
     except FileNotFoundError:
@@ -110,7 +127,7 @@ def remove_dead_socket(path: str) -> None:
         raise CannotSpawn(f"cannot remove the old socket {path}: {error.strerror}") from error
 
 
-def _answers(path: str) -> bool:
+def answers(path: str) -> bool:
     """Whether a living process listens at this socket. Never waits."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
@@ -149,8 +166,3 @@ def _document_path(settings: FleetSettings, monitor_id: int) -> Path:
     if directory is None:
         raise CannotSpawn('[zmnext.pipeline] dir is not set, which delivery = "file" needs', fatal=True)
     return Path(directory) / f"pipeline_{monitor_id}.json"
-
-
-def _environment(settings: FleetSettings) -> dict[str, str]:
-    ours = {name: settings.environment[name] for name in BASE_ENVIRONMENT if name in settings.environment}
-    return {"PATH": os.defpath, **ours, **settings.zmnext.worker.environment}

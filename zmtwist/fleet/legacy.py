@@ -57,6 +57,9 @@ class Legacy(Protocol):
     def keep(self, used: Collection[int]) -> None:
         """Only these are needed; all others that were taken go back to ZoneMinder."""
 
+    def owes(self) -> bool:
+        """Whether any monitor that was taken, by this run or an earlier one, is not given back yet."""
+
     def told(self, monitor_id: int) -> str:
         """What the operator should know of this monitor's hand-over; '' where there is nothing."""
 
@@ -80,6 +83,10 @@ class LeaveAlone:
 
     def keep(self, used: Collection[int]) -> None:
         """Nothing was taken."""
+
+    def owes(self) -> bool:
+        """Nothing was taken."""
+        return False
 
     def told(self, monitor_id: int) -> str:
         """Nothing to tell."""
@@ -151,6 +158,10 @@ class Handover:
             if case is None or case.stage is not Stage.RETURNING:
                 self._cases[monitor_id] = Case(Stage.RETURNING, self._clock.seconds())
                 self._ask()
+
+    def owes(self) -> bool:
+        """See `Legacy`."""
+        return bool(self._cases or self._ledger.taken)
 
     def told(self, monitor_id: int) -> str:
         """See `Legacy`."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from zmtwist.fleet.lock import Held, LockFile
+from zmtwist.fleet.lock import Held, LockFile, is_held
 from zmtwist.fleet.procfs import Processes
-from zmtwist.fleet.record import lock_path, read_record
+from zmtwist.fleet.record import infer_lock_path, lock_path, read_record, record_path
 
 _NAMED = re.compile(r"worker_([0-9]+)\.(lock|json)", re.ASCII)
 
@@ -16,12 +16,13 @@ def living(run: str, processes: Processes) -> dict[int, int]:
     """Since when each recorded worker that lives has run: wall time in microseconds since the epoch, by monitor. Changes nothing."""
     since: dict[int, int] = {}
     for monitor_id in _named(run, "json"):
-        record = read_record(run, monitor_id)
+        record = read_record(record_path(run, monitor_id), monitor_id)
         if record is None or record.boot != processes.boot:
             continue
         seen = processes.look(record.pid)
         if seen is not None and seen.started == record.started:
-            since[monitor_id] = record.at_us
+            # A clock that was set back since has it record clips of times before the one noted at its start.
+            since[monitor_id] = min(record.at_us, record.at_us if seen.since_us is None else seen.since_us)
     return since
 
 
@@ -37,6 +38,13 @@ def left_running(run: str, processes: Processes) -> dict[int, int]:
         except OSError:  # it can't be told; the fleet will say so
             since[monitor_id] = 0
     return since
+
+
+def anything_runs(run: str) -> bool:
+    """Whether a worker, or what workers share, has its lock here. Changes nothing. Raises OSError."""
+    return any(
+        map(is_held, [infer_lock_path(run), *(lock_path(run, monitor_id) for monitor_id in _named(run, "lock"))])
+    )
 
 
 def _named(run: str, kind: str) -> list[int]:

@@ -102,16 +102,23 @@ def take_service_lock(run: str) -> LockFile:
 def check_service_lock(run: str) -> None:
     """See that no other service is in this directory, and change nothing. Raises AlreadyRunning or OSError."""
     path = str(Path(run) / SERVICE_LOCK)
+    if is_held(path):
+        raise AlreadyRunning(run, _pid_in(path))
+
+
+def is_held(path: str) -> bool:
+    """Whether some living process has this lock; not where there is no such file. Changes nothing. Raises OSError."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise AlreadyRunning(run, _pid_in(path)) from None
+        return True
     finally:
         os.close(fd)
+    return False
 
 
 def _pid_in(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The life of one monitor's worker as one state machine.
+"""The life of one process, a monitor's worker above all, as one state machine.
 
 What can happen is an input of `Life`; what follows is a state's entry action, which asks `Core.body` to do it. Timers live in the
 data of the states that wait. An input that means nothing in a state leaves it alone: whoever reports need not know the state.
@@ -18,7 +18,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.fleet.policy import failures_after_live, jittered, nominal_delay
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.post import Whose
+from zmtwist.fleet.status import Change, State
 
 
 class Life(Protocol):
@@ -84,12 +85,12 @@ class Core:
     `turn` reserves the next turn to spawn and says in how many seconds it is; `jitter` gives numbers evenly spread over 0 to 1.
     """
 
-    monitor_id: int
+    whose: Whose
     clock: IReactorTime
     wall: Callable[[], int]
     turn: Callable[[], float]
     jitter: Callable[[], float]
-    announce: Callable[[Transition], None]
+    announce: Callable[[Change], None]
     min_backoff_seconds: float
     max_backoff_seconds: float
     stable_seconds: float
@@ -122,17 +123,18 @@ class Core:
             return
         self.state, self.since, self.since_us = state, now, self.wall()
         self.log.info(
-            "monitor {monitor_id}: {from_state} -> {to_state}: {reason}",
-            monitor_id=self.monitor_id,
+            "{whose}: {from_state} -> {to_state}: {reason}",
+            whose=self.whose.name,
+            monitor_id=self.whose.monitor_id,
             from_state=before.value,
             to_state=state.value,
             reason=reason,
             start_in=start_in,
         )
         try:
-            self.announce(Transition(self.monitor_id, before, state, reason, self.since_us))
+            self.announce(Change(before, state, reason, self.since_us))
         except Exception:
-            self.log.failure("monitor {monitor_id}: announcing a transition failed", monitor_id=self.monitor_id)
+            self.log.failure("{whose}: announcing a transition failed", whose=self.whose.name)
 
     def count_failure(self) -> int:
         """One more failure in a row; how many that makes."""

@@ -6,7 +6,7 @@ Plain functions of immutable values: no reactor, no clock, no file. Times are se
 from __future__ import annotations
 
 import signal as signals
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import attrs
@@ -22,6 +22,9 @@ HOUR = 3600.0
 STATS_SECONDS = 5.0
 """How often a worker sends STATS; a watchdog shorter than that must not take the pause between two for a stall."""
 
+LAUNCHER_EXITS = {126: "cannot be executed", 127: "cannot be executed"}
+"""What the launcher says of a binary that it cannot run, whatever that is."""
+
 EXIT_MEANING = {
     0: "ended by itself",
     1: "does not understand its command line",
@@ -29,10 +32,9 @@ EXIT_MEANING = {
     3: "could not load the pipeline",
     4: "could not load a plugin",
     5: "could not bind its socket",
-    126: "cannot be executed",
-    127: "cannot be executed",
+    **LAUNCHER_EXITS,
 }
-"""worker.md, 1; 126 and 127 are what the launcher says of a binary that it cannot run."""
+"""worker.md, 1."""
 
 FATAL_EXITS = frozenset({1, 2, 3, 4, 126, 127})
 """Exits that another try with the same document and binary would only repeat."""
@@ -65,11 +67,14 @@ class Verdict:
     reason: str
 
 
-def judge(ended: Exit, errors: Sequence[str] = ()) -> Verdict:
-    """Classify an exit. `errors` are the worker's last error lines, already redacted; they are the reason where it is fatal."""
-    meaning = EXIT_MEANING.get(ended.code) if ended.code is not None else None
+def judge(ended: Exit, errors: Sequence[str] = (), meanings: Mapping[int, str] = EXIT_MEANING) -> Verdict:
+    """Classify an exit. `errors` are the last error lines, already redacted; they are the reason where it is fatal.
+
+    `meanings`: what the program's exits mean, where that is known.
+    """
+    meaning = meanings.get(ended.code) if ended.code is not None else None
     reason = f"{ended}: {meaning}" if meaning else str(ended)
-    fatal = ended.code in FATAL_EXITS
+    fatal = meaning is not None and ended.code in FATAL_EXITS
     if errors and ended.code != 0:
         reason = f"{reason}: {' | '.join(errors)}"
     return Verdict(fatal, reason)
@@ -213,3 +218,30 @@ def unwanted_reason(monitor: Monitor, config: ZmNextConfig) -> str | None:
         ("Capturing", monitor.capturing) if monitor.capturing is not None else ("Function", monitor.function)
     )
     return f"{column} is None" if value == "None" else None
+
+
+DISABLED = "[zmnext] enabled is false"
+
+
+@attrs.frozen
+class Choice:
+    """The monitors that are to run on zm-next, and of the others of this server the reason why not."""
+
+    wanted: frozenset[int] = frozenset()
+    unwanted: Mapping[int, str] = attrs.field(factory=dict)
+
+
+def choose(
+    monitors: Sequence[Monitor], unreadable: Mapping[int, str], running: Collection[int], config: ZmNextConfig
+) -> Choice:
+    """Which monitors are to run. `unreadable`: those whose rows made no sense, with the reason each.
+
+    One of these keeps what it has (`running`): a slip of the editor must not stop a recording. Without `enabled` there is none at all.
+    """
+    if not config.enabled:
+        return Choice(unwanted=dict.fromkeys((*(monitor.id for monitor in monitors), *unreadable), DISABLED))
+    reasons = {monitor.id: unwanted_reason(monitor, config) for monitor in monitors}
+    wanted = {monitor_id for monitor_id, reason in reasons.items() if reason is None}
+    unwanted = {monitor_id: f"its row makes no sense: {reason}" for monitor_id, reason in unreadable.items()}
+    unwanted |= {monitor_id: reason for monitor_id, reason in reasons.items() if reason is not None}
+    return Choice(frozenset(wanted | (unreadable.keys() & set(running))), unwanted)

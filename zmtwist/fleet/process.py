@@ -19,15 +19,13 @@ from twisted.python.failure import Failure
 from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.lines import Allowance, LineSplitter, Opening, clean, last_errors, level, opening, shown
 from zmtwist.fleet.policy import Exit
+from zmtwist.fleet.post import Whose
 from zmtwist.fleet.procfs import LOCK_FD
 
 KEPT_LINES = 100
 
 PIPES_SECONDS = 1.0
 """How long after the reaping its last output is waited for: a grandchild may hold the pipes open for ever."""
-
-BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-"""What a worker inherits of our environment. Nothing else: ours may hold secrets."""
 
 
 @attrs.frozen
@@ -74,14 +72,14 @@ class Child(ProcessProtocol):
     def __init__(
         self,
         clock: IReactorTime,
-        monitor_id: int,
+        whose: Whose,
         reports: Reports,
         redact: Callable[[str], str],
         stop_timeout_seconds: float,
         kill_group: Callable[[int, int], None] = os.killpg,
     ) -> None:
         self._clock = clock
-        self._monitor_id = monitor_id
+        self._whose = whose
         self._reports = reports
         self._redact = redact
         self._stop_timeout_seconds = stop_timeout_seconds
@@ -121,7 +119,7 @@ class Child(ProcessProtocol):
         self.pid = transport.pid
         self._ending = Ending(
             self._clock,
-            self._monitor_id,
+            self._whose,
             transport.pid,
             self._stop_timeout_seconds,
             self._kill_group,
@@ -184,14 +182,16 @@ class Child(ProcessProtocol):
             return
         if refused:
             self.log.warn(
-                "monitor {monitor_id}: {count} lines of output were not logged, the worker writes too many",
-                monitor_id=self._monitor_id,
+                "{whose}: {count} lines of output were not logged, it writes too many",
+                whose=self._whose.name,
+                monitor_id=self._whose.monitor_id,
                 count=refused,
             )
         self.log.emit(
             LogLevel.levelWithName(level(line)),
-            "monitor {monitor_id}: {line}",
-            monitor_id=self._monitor_id,
+            "{whose}: {line}",
+            whose=self._whose.name,
+            monitor_id=self._whose.monitor_id,
             pid=self.pid,
             stream=stream,
             line=line,
@@ -199,8 +199,9 @@ class Child(ProcessProtocol):
 
     def _abandon_pipes(self) -> None:
         self.log.warn(
-            "monitor {monitor_id}: something still holds the output of worker {pid} open",
-            monitor_id=self._monitor_id,
+            "{whose}: something still holds the output of process {pid} open",
+            whose=self._whose.name,
+            monitor_id=self._whose.monitor_id,
             pid=self.pid,
         )
         self._report()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +19,13 @@ LOCK_FD = 3
 
 @attrs.frozen
 class Seen:
-    """A living process: its kernel start time, in clock ticks since the boot, and its command line."""
+    """A living process: its kernel start time, in clock ticks since the boot, and its command line. `since_us` is its start by the wall
+    clock as it goes now, in microseconds since the epoch, where it is told."""
 
     pid: int
     started: int
     argv: tuple[str, ...]
+    since_us: int | None = attrs.field(default=None, eq=False)
 
 
 class Watch(Protocol):
@@ -63,6 +66,7 @@ class Linux:
     def __init__(self, reactor: object, proc: str = "/proc") -> None:
         self._reactor = reactor
         self._proc = Path(proc)
+        self._ticks = os.sysconf("SC_CLK_TCK")
         self._page_kb = os.sysconf("SC_PAGESIZE") // 1024
         self.boot = _read(self._proc / "sys/kernel/random/boot_id").decode("ascii", "replace").strip()
 
@@ -73,7 +77,11 @@ class Linux:
         if len(fields) < 20 or fields[0] in (b"Z", b"X"):
             return None
         argv = _read(self._proc / str(pid) / "cmdline").split(b"\0")
-        return Seen(pid, int(fields[19]), tuple(os.fsdecode(part) for part in argv[:-1]))
+        started = int(fields[19])
+        age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started * 1_000_000_000 // self._ticks
+        return Seen(
+            pid, started, tuple(os.fsdecode(part) for part in argv[:-1]), since_us=(time.time_ns() - age_ns) // 1000
+        )
 
     def everyone(self) -> Iterator[Seen]:
         """See `Processes`."""

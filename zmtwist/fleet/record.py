@@ -14,12 +14,12 @@ import msgspec
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One worker: its process (`started` is the kernel's start time in ticks since `boot`), its command line and its document.
+    """One process (`started` is the kernel's start time in ticks since `boot`), its command line, and the digest of what it runs.
 
-    `at_us` is when it was spawned, in microseconds since the epoch.
+    `monitor_id` is None for what all monitors share; `at_us` is when it was spawned, in microseconds since the epoch.
     """
 
-    monitor_id: int
+    monitor_id: int | None
     pid: int
     started: int
     boot: str
@@ -35,33 +35,43 @@ def lock_path(run: str, monitor_id: int) -> str:
     return str(Path(run) / f"worker_{monitor_id}.lock")
 
 
+def infer_lock_path(run: str) -> str:
+    """The lock that the shared inference holds."""
+    return str(Path(run) / "infer.lock")
+
+
+def infer_record_path(run: str) -> str:
+    """What is written down of the shared inference."""
+    return str(Path(run) / "infer.json")
+
+
 def record_path(run: str, monitor_id: int) -> str:
     """What is written down of this monitor's worker."""
     return str(Path(run) / f"worker_{monitor_id}.json")
 
 
-def write_record(run: str, record: Record) -> None:
+def write_record(file: str, record: Record) -> None:
     """Write it whole or not at all. Raises OSError."""
-    path = Path(record_path(run, record.monitor_id))
+    path = Path(file)
     aside = path.with_suffix(".json.new")
     aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(record))
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(msgspec.json.encode(record))
     aside.replace(path)
 
 
-def read_record(run: str, monitor_id: int) -> Record | None:
-    """What is written down, or None where there is nothing or nothing that makes sense."""
+def read_record(file: str, monitor_id: int | None) -> Record | None:
+    """What is written down, or None where there is nothing or nothing that makes sense, or is another's."""
     try:
-        record = msgspec.json.decode(Path(record_path(run, monitor_id)).read_bytes(), type=Record)
+        record = msgspec.json.decode(Path(file).read_bytes(), type=Record)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return record if record.monitor_id == monitor_id else None
 
 
-def remove_record(run: str, monitor_id: int) -> None:
+def remove_record(file: str) -> None:
     """Forget it. Raises OSError, but not where there is none."""
-    path = Path(record_path(run, monitor_id))
+    path = Path(file)
     for each in (path, path.with_suffix(".json.new")):
         with suppress(FileNotFoundError):
             each.unlink()

@@ -10,8 +10,10 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from zmtwist.fleet.launch import FleetSettings
+from zmtwist.fleet.machine import Life
 from zmtwist.fleet.policy import Phase, Signs, sample_interval
 from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
@@ -103,9 +105,11 @@ class Surroundings:
     kill_group: Callable[[int, int], None] = os.killpg
 
 
+@implementer(ILinkObserver)
 class Run:
     """One process and its link. Making it calls `start` to have the process; where that raises, nothing is left of it.
 
+    What its link hears is told to `life`, and remembered as its signs of life.
     `document` and `digest` are what the process runs with; of an adopted one the document may not be known.
     """
 
@@ -116,7 +120,7 @@ class Run:
         around: Surroundings,
         monitor_id: int,
         socket: str,
-        observer: ILinkObserver,
+        life: Life,
         start: Callable[[], Process],
         *,
         digest: str,
@@ -134,13 +138,14 @@ class Run:
         self._stats_at: float | None = None
         self._drained: Deferred[None] | None = None
         self._monitor_id = monitor_id
+        self._life = life
         self._clock = clock
         self.link = around.make_link(
             around.reactor,
             socket,
             monitor_id,
             around.sink,
-            observer,
+            self,
             wall=around.wall,
             sample_seconds=sample_interval(config.watchdog_seconds),
         )
@@ -152,18 +157,9 @@ class Run:
             self.link.abort()
             raise
 
-    def saw_media(self, frames_per_second: float | None) -> None:
-        """Media moved just now."""
-        self._media_at = self._clock.seconds()
-        self.frames_per_second = frames_per_second
-
     def media_age(self) -> float | None:
         """Seconds since media moved; None where they never have."""
         return None if self._media_at is None else self._clock.seconds() - self._media_at
-
-    def saw_stats(self) -> None:
-        """STATS came just now."""
-        self._stats_at = self._clock.seconds()
 
     def signs(self, phase: Phase, since: float) -> Signs:
         """Its signs of life."""
@@ -199,6 +195,34 @@ class Run:
             self.link.abort()
         except Exception:
             self.log.failure("monitor {monitor_id}: dropping its link failed", monitor_id=self._monitor_id)
+
+    # What its link says.
+
+    def linked(self) -> None:
+        """See `ILinkObserver`."""
+        self._life.linked("its socket answered")
+
+    def media(self, frames_per_second: float | None) -> None:
+        """See `ILinkObserver`."""
+        self._media_at = self._clock.seconds()
+        self.frames_per_second = frames_per_second
+        self._life.live("media move")
+
+    def stats(self) -> None:
+        """See `ILinkObserver`."""
+        self._stats_at = self._clock.seconds()
+        if not self.sends_video():
+            self._life.live("STATS come, and it sends no video")
+
+    def bye(self) -> None:
+        """See `ILinkObserver`."""
+        self.log.debug("monitor {monitor_id}: its worker said BYE", monitor_id=self._monitor_id)
+
+    def unlinked(self, reason: str) -> None:
+        """See `ILinkObserver`. No change of state: its process may just have ended, and if not, the watchdog tells by the ages."""
+        self.frames_per_second = None
+
+    # Inside.
 
     def _drain(self) -> Deferred[None]:
         if self._drained is None:

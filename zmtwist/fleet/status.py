@@ -33,6 +33,16 @@ class State(enum.StrEnum):
 
 
 @attrs.frozen
+class Change:
+    """One change of state; `at_us` is wall time in microseconds since the epoch."""
+
+    from_state: State
+    to_state: State
+    reason: str
+    at_us: int
+
+
+@attrs.frozen
 class Transition:
     """One change of state of one monitor's worker, for log, status page and metrics."""
 
@@ -41,6 +51,22 @@ class Transition:
     to_state: State
     reason: str
     at_us: int
+
+
+@attrs.frozen
+class InferenceStatus:
+    """All that is known of the shared inference; LIVE means that its socket has answered. The fields are as those of `WorkerStatus`."""
+
+    state: State
+    since_us: int
+    reason: str
+    socket: str
+    pid: int | None = None
+    last_exit: Exit | None = None
+    restarts_last_hour: int = 0
+    next_start_us: int | None = None
+    lines: tuple[str, ...] = ()
+    adopted: bool = False
 
 
 @attrs.frozen

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt, begin
 from zmtwist.fleet.debris import clear, clear_socket
-from zmtwist.fleet.launch import Fingerprint, fingerprint
+from zmtwist.fleet.launch import Fingerprint, fingerprint, worker_post
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.machine import Core, Life, new_life
-from zmtwist.fleet.policy import HOUR, Exit, Phase, Verdict, judge, stall_reason
+from zmtwist.fleet.policy import Exit, Phase, Verdict, judge, stall_reason
+from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.process import KEPT_LINES, CannotSpawn
 from zmtwist.fleet.recycle import Recycle
+from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.run import Run, Surroundings
-from zmtwist.fleet.status import State, Transition, WorkerStatus
-from zmtwist.interfaces import ILinkObserver
+from zmtwist.fleet.status import Change, State, Transition, WorkerStatus
 from zmtwist.pipeline.document import Document
+from zmtwist.programs import find_worker
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 
@@ -34,7 +34,6 @@ RECORDING = frozenset({State.LINKED, State.LIVE})
 DOCUMENT_CHANGED = "its document changed"
 
 
-@implementer(ILinkObserver)
 class Worker:
     """Runs one worker for one monitor, never a second one before the first was reaped."""
 
@@ -51,12 +50,11 @@ class Worker:
         self._run: Run | None = None
         self._last_exit: Exit | None = None
         self._lines: tuple[str, ...] = ()
-        self._spawned_before = False
-        self._restarts: deque[float] = deque()
+        self._restarts = Restarts()
         self._idle_waiters: list[Deferred[None]] = []
         config = around.settings.zmnext.worker
         self._core = Core(
-            monitor_id=monitor_id,
+            whose=of_monitor(monitor_id),
             clock=self._clock,
             wall=around.wall,
             turn=around.turn,
@@ -87,7 +85,7 @@ class Worker:
     def adopt(self, survivor: Survivor) -> bool:
         """Take on a worker that lives already; for one that was not started yet. False where that one has ended meanwhile."""
         try:
-            self._run = adopt(self._around, survivor, reports=self, observer=self)
+            self._run = adopt(self._around, self.monitor_id, survivor, reports=self, life=self._life)
         except (OSError, CannotSpawn) as error:
             self.log.info(
                 "monitor {monitor_id}: process {pid}, its worker of an earlier run, is gone: {error}",
@@ -96,7 +94,7 @@ class Worker:
                 error=repr(error),
             )
             return False
-        self._spawned_before = True
+        self._restarts.started(self._clock.seconds())
         self._life.adopted(_how(self._run))
         return True
 
@@ -133,7 +131,7 @@ class Worker:
         elif self._run is not None and self.state in UP:
             self._compare(self._run, document)
         elif self.state is State.FATAL:
-            if self._tried != (document.digest, fingerprint(self._around.settings)):
+            if self._tried != (document.digest, self._fingerprint()):
                 self._life.start("its document or binary changed")
         elif self.state in (State.STOPPED, State.STOPPING):
             self._life.start("wanted")
@@ -211,7 +209,6 @@ class Worker:
         run, core, now = self._run, self._core, self._clock.seconds()
         digest = run.digest if run else self._document.digest if self._document else None
         start_us = None if core.start_at is None else self._around.wall() + round((core.start_at - now) * 1e6)
-        self._forget_old_restarts(now)
         link = run.link.status if run else None
         return WorkerStatus(
             monitor_id=self.monitor_id,
@@ -220,7 +217,7 @@ class Worker:
             reason=core.reason,
             pid=run.child.pid if run else None,
             last_exit=self._last_exit,
-            restarts_last_hour=len(self._restarts),
+            restarts_last_hour=self._restarts.within_hour(now),
             next_start_us=start_us,
             digest=digest,
             frames_per_second=run.frames_per_second if run and core.state is State.LIVE else None,
@@ -271,34 +268,6 @@ class Worker:
             )
         )
 
-    # What its link says.
-
-    def linked(self) -> None:
-        """See `ILinkObserver`."""
-        self._life.linked("its socket answered")
-
-    def media(self, frames_per_second: float | None) -> None:
-        """See `ILinkObserver`."""
-        if self._run is not None:
-            self._run.saw_media(frames_per_second)
-            self._life.live("media move")
-
-    def stats(self) -> None:
-        """See `ILinkObserver`."""
-        if self._run is not None:
-            self._run.saw_stats()
-            if not self._run.sends_video():
-                self._life.live("STATS come, and it sends no video")
-
-    def bye(self) -> None:
-        """See `ILinkObserver`."""
-        self.log.debug("monitor {monitor_id}: its worker said BYE", monitor_id=self.monitor_id)
-
-    def unlinked(self, reason: str) -> None:
-        """See `ILinkObserver`. No change of state: its process may just have ended, and if not, the watchdog tells by the ages."""
-        if self._run is not None:
-            self._run.frames_per_second = None
-
     # Inside.
 
     def _new_run(self) -> Run:
@@ -306,8 +275,12 @@ class Worker:
             raise CannotSpawn(self._refusal, fatal=True)
         if self._waits_for:
             raise CannotSpawn(self._waits_for)
-        self._tried = (self._document.digest, fingerprint(self._around.settings))
-        return begin(self._around, self.monitor_id, self._document, reports=self, observer=self)
+        self._tried = (self._document.digest, self._fingerprint())
+        return begin(self._around, self.monitor_id, self._document, reports=self, life=self._life)
+
+    def _fingerprint(self) -> Fingerprint | None:
+        settings = self._around.settings
+        return fingerprint(find_worker(settings.zmnext.worker, settings.environment))
 
     def _compare(self, run: Run, document: Document) -> None:
         if run.digest != document.digest:
@@ -317,10 +290,7 @@ class Worker:
             self._recycle.withdraw(DOCUMENT_CHANGED)
 
     def _note_start(self, run: Run) -> None:
-        if self._spawned_before:
-            self._restarts.append(run.spawned_at)
-            self._forget_old_restarts(run.spawned_at)
-        self._spawned_before = True
+        self._restarts.started(run.spawned_at)
         self.log.info(
             "monitor {monitor_id}: worker {how}",
             monitor_id=self.monitor_id,
@@ -338,7 +308,7 @@ class Worker:
         self._lines = self._all_lines()
         self._run = None
         try:
-            clear_socket(self._around.settings, self.monitor_id)
+            clear_socket(worker_post(self._around.settings, self.monitor_id))
             clear(self._around.settings, self.monitor_id, self._around.processes)
             self._around.sink.gone(self.monitor_id)
         finally:
@@ -350,16 +320,14 @@ class Worker:
     def _all_lines(self) -> tuple[str, ...]:
         return (self._lines + (self._run.child.lines() if self._run else ()))[-KEPT_LINES:]
 
-    def _forget_old_restarts(self, now: float) -> None:
-        while self._restarts and now - self._restarts[0] > HOUR:
-            self._restarts.popleft()
-
-    def _announced(self, transition: Transition) -> None:
-        if transition.to_state in IDLE:
+    def _announced(self, change: Change) -> None:
+        if change.to_state in IDLE:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:
                 waiter.callback(None)
-        self._around.announce(transition)
+        self._around.announce(
+            Transition(self.monitor_id, change.from_state, change.to_state, change.reason, change.at_us)
+        )
 
 
 def _how(run: Run) -> str:

@@ -124,6 +124,15 @@ class Backlog:
         """Something waits that must not wait for company."""
         return self._queue.pressing or bool(self._held) or self.figures.now > 0
 
+    @property
+    def openings_wait(self) -> bool:
+        """An opening waits or is under way, or may be in the spool."""
+        current = self._current
+        return self.pressing or (
+            current is not None
+            and (current.upto is not None or any(isinstance(change, OpenEvent) for change in current.changes))
+        )
+
     async def take(self, most: int, *, bulk: bool = True) -> Batch | None:
         """The next batch; None when nothing waits. It is under way until it is `done`. `bulk` as in `ChangeQueue.take`."""
         spool = self._spool

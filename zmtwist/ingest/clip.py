@@ -126,6 +126,7 @@ def scored(clip: Clip, activity: Activity, camera_rate: float, options: Options)
         tally.total_score + activity.score,
         activity.score if best else tally.max_score,
         frame_id if best else tally.max_score_frame,
+        offset if best else tally.max_score_us,
     )
     clip = replace(
         clip,

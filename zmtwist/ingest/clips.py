@@ -58,11 +58,12 @@ def settle_clip(place: EventPlace, told: str) -> SettledClip:
         make_directories(root, Path(place.directory))
         move(source, wanted)
         moved = True
-    if told and Path(told) != wanted:
-        # The sidecar lies beside the name that the clip had when it was closed.
+    if told and Path(told) != wanted and not Path(told).exists():
+        # The sidecar lies beside the name that the clip had when it was closed; where there is a clip of that name, it is that one's.
         sidecar = Path(told + ".json")
         if sidecar.is_file() and sidecar.resolve().is_relative_to(Path(place.root).resolve()):
-            move(sidecar, Path(str(wanted) + ".json"))
+            with contextlib.suppress(FileExistsError):  # the clip has one, and a second try would find no other
+                move(sidecar, Path(str(wanted) + ".json"))
     mark_directory(place)
     return SettledClip(str(wanted), directory_bytes(Path(place.directory)), moved)
 

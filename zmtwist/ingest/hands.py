@@ -14,11 +14,12 @@ from zmtwist.zm.paths import EventPlace
 @attrs.frozen
 class InHand:
     """`events`: their places; `paths`: clips whose save was heard and whose events are not closed yet; `monitors`: whose saves these are,
-    or would have been."""
+    or would have been. `openings_wait`: there may be events that have no row yet, only an opening that waits for the database."""
 
     events: tuple[EventPlace, ...] = ()
     paths: frozenset[str] = frozenset()
     monitors: frozenset[int] = frozenset()
+    openings_wait: bool = False
 
     @property
     def event_ids(self) -> frozenset[int]:
@@ -62,8 +63,8 @@ class Hands:
         self._waiting[handle] = waiter
         return waiter
 
-    def now(self, open_places: Mapping[str, EventPlace]) -> InHand:
-        """All that is in hand, given the events that the writer has open."""
+    def now(self, open_places: Mapping[str, EventPlace], *, openings_wait: bool) -> InHand:
+        """All that is in hand, given the events that the writer has open, and whether openings wait for it."""
         ours = f".{self._run}."
         busy = self._saving.keys() | self._taken_up
         places = tuple(place for handle, place in open_places.items() if ours in handle or handle in busy)
@@ -71,4 +72,5 @@ class Hands:
             places,
             frozenset(path for path in self._saving.values() if path),
             frozenset(int(handle.partition(".")[0]) for handle in self._saving),
+            openings_wait,
         )

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec.structs import replace
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -19,7 +19,6 @@ from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
-from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_clip
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.hands import Hands, InHand
 from zmtwist.ingest.health import Health
@@ -27,9 +26,12 @@ from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.placing import zoning_of
 from zmtwist.ingest.restore import restored
 from zmtwist.ingest.session import Session
+from zmtwist.ingest.settling import Settling
 from zmtwist.ingest.spool import Spool
+from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.synopses import Synopses
-from zmtwist.ingest.unheard import find_unheard
+from zmtwist.ingest.thumbnails import Thumbnails
+from zmtwist.ingest.underway import UnderWay, under_way
 from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.pipeline.monitor import Monitor
@@ -37,13 +39,10 @@ from zmtwist.waiting import ended
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
 from zmtwist.zm.left import LeftRow
-from zmtwist.zm.paths import EventPlace, with_codec
+from zmtwist.zm.paths import EventPlace
 
 TICK_SECONDS = 1.0
-SETTLE_FIRST_DELAY = 0.5
-SETTLE_LAST_DELAY = 30.0
 FINISH_SECONDS = 20.0
-MEASURED_AT_ONCE = 2
 
 
 @implementer(IEventSink)
@@ -51,7 +50,7 @@ class Ingest(Service):
     """Keeps one session per monitor, hands its changes to the writer, and does what follows a commit.
 
     `run` tells this run's handles from those of any other. `announce` gets `happenings` after the fact. `options` are those of any
-    monitor, before `know` says what is its own.
+    monitor, before `know` says what is its own. With `thumbnails` events get pictures once they are closed, which takes PyAV.
     """
 
     name = "ingest"
@@ -71,6 +70,7 @@ class Ingest(Service):
         max_batch: int = 2000,
         queue_max: int = 100_000,
         options: Options | None = None,
+        thumbnails: bool = False,
     ) -> None:
         self._reactor = reactor
         self._disk = disk
@@ -80,13 +80,15 @@ class Ingest(Service):
         self._options = options or Options()
         self._clip_ends = ClipEnds(reactor)
         self._monitors: dict[int, Monitor] = {}
+        self._roots: dict[int, str] = {}
+        self.storages = Storages(reactor, disk, lambda: self._roots)
         self._sessions: dict[int, Session] = {}
         self._settling: set[Deferred[None]] = set()
         self._hands = Hands(run)
         self._left: dict[int, LeftRow] = {}
         self._made = 0
-        self._measuring = DeferredSemaphore(MEASURED_AT_ONCE)
         self.after_gone: Callable[[int], None] = lambda _monitor_id: None
+        self.after_met: Callable[[int], None] = lambda _monitor_id: None
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
         self.kinds: Counter[str] = Counter()
@@ -98,6 +100,10 @@ class Ingest(Service):
         self.writer = Writer(
             reactor, store, self._known_monitors, self._effect, max_batch=max_batch, queue_max=queue_max, spool=spool
         )
+        self._settler = Settling(reactor, disk, self.storages, self._session, self.writer.submit)
+        self.thumbnails: Thumbnails | None = None
+        if thumbnails:
+            self.thumbnails = Thumbnails(reactor, disk, self._submit, lambda: self.writer.queued, long_queue=max_batch)
 
     # Life
 
@@ -107,6 +113,7 @@ class Ingest(Service):
         self._ticker.start(TICK_SECONDS, now=False).addErrback(
             lambda failure: self.log.failure("ingest: the ticker stopped", failure)
         )
+        self.storages.startService()
 
     async def finish(self) -> None:
         """Wait until every event said so far is in the database and every saved clip in its place, but not for ever (a database that
@@ -114,6 +121,7 @@ class Ingest(Service):
         Service.stopService(self)
         if self._ticker.running:
             self._ticker.stop()
+        self.storages.stopService()
         done = Deferred.fromCoroutine(self._all_done())
         done.addTimeout(FINISH_SECONDS, self._reactor)
         try:
@@ -130,6 +138,12 @@ class Ingest(Service):
         await self.writer.stopService()
 
     async def _all_done(self) -> None:
+        await self._written()
+        if self.thumbnails is not None:
+            await self.thumbnails.finish()
+            await self._written()
+
+    async def _written(self) -> None:
         while not self.writer.idle or self._settling:
             await self.writer.drained()
             for settling in list(self._settling):
@@ -148,7 +162,13 @@ class Ingest(Service):
 
         `detect_size` is that of the picture in which it detects, None unknown: then objects count whatever the zones say.
         """
+        if monitor.id not in self._monitors:
+            self.after_met(monitor.id)
         self._monitors[monitor.id] = monitor
+        if recorder:
+            self._roots[monitor.id] = monitor.storage.path
+        else:
+            self._roots.pop(monitor.id, None)
         zoning, unread = zoning_of(monitor, detect_size)
         if unread != self._unread_zones.get(monitor.id, ()):
             self._unread_zones[monitor.id] = unread
@@ -224,7 +244,7 @@ class Ingest(Service):
 
     def in_hand(self) -> InHand:
         """The events and clips that are being dealt with here and now."""
-        return self._hands.now(self.writer.open_places)
+        return self._hands.now(self.writer.open_places, openings_wait=self.writer.openings_wait)
 
     def leave_open(self, row: LeftRow) -> None:
         """A worker that is about to be adopted still records this event's clip."""
@@ -256,6 +276,11 @@ class Ingest(Service):
     def health(self) -> Mapping[int, Health]:
         """What each worker says of its camera's health, by monitor."""
         return {monitor_id: session.health for monitor_id, session in self._sessions.items()}
+
+    @property
+    def under_way(self) -> Sequence[UnderWay]:
+        """The events that are not over, of all monitors."""
+        return tuple(under_way(self._sessions.values(), self.writer.open_places))
 
     def folded(self, monitor_id: int) -> tuple[int, int]:
         """How many alarm frames and Event_Data rows of a monitor were left out by `max_frames_per_second` and `max_data_per_minute`."""
@@ -299,9 +324,11 @@ class Ingest(Service):
                 self._watched(self._assigner.assign(change.handle, change.token, place))
         elif isinstance(change, ClipSaved):
             self._hands.take([change])  # one that the spool brings was not heard by this run
-            self._watched(self._settle(change, place))
+            self._watched(self._settler.settle(change, place))
         else:
             self.synopses.closed(change.handle, place)
+            if self.thumbnails is not None:
+                self.thumbnails.closed(change, place)
             path = f"{place.directory}/{change.video_name}" if change.video_name else None
             self._announce(
                 EventClosed(
@@ -311,6 +338,9 @@ class Ingest(Service):
                     change.frames,
                     change.tally.alarm_frames,
                     path,
+                    change.tally.max_score,
+                    change.cause,
+                    self._session(place.monitor_id).labels_of(change.handle),
                 )
             )
             self._hands.let_go(change.handle)
@@ -325,53 +355,3 @@ class Ingest(Service):
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self.log.failure("ingest: what follows a commit failed", failure)
-
-    async def _settle(self, saved: ClipSaved, place: EventPlace) -> None:
-        """See the clip in its place, then close its event. Storage that is away is waited for, not given up."""
-        # The first clip of a run opens before the worker has told its codec.
-        place = with_codec(place, self._session(place.monitor_id).codec_id)
-        delay = SETTLE_FIRST_DELAY
-        while True:
-            try:
-                if not saved.path:
-                    saved = await self._measuring.run(self._find, saved, place)
-                clip = await self._disk.run(settle_clip, place, saved.path)
-            except (ClipMissing, ClipForeign) as error:
-                self.log.error(
-                    "monitor {monitor_id}: event {event_id} is closed without its clip: {error}",
-                    monitor_id=place.monitor_id,
-                    event_id=place.event_id,
-                    error=str(error),
-                )
-                self._close(saved, place, None, str(error))
-                return
-            except OSError as error:
-                self.log.warn(
-                    "monitor {monitor_id}: the clip of event {event_id} can't be looked at yet: {error}",
-                    monitor_id=place.monitor_id,
-                    event_id=place.event_id,
-                    error=str(error),
-                )
-                await deferLater(self._reactor, delay)
-                delay = min(SETTLE_LAST_DELAY, 2 * delay)
-            else:
-                self._close(saved, place, clip, None)
-                return
-
-    def _find(self, saved: ClipSaved, place: EventPlace) -> Deferred[ClipSaved]:
-        options = self._session(place.monitor_id).options
-        return self._disk.run(find_unheard, saved, place, options.pre_roll_us, options.zone)
-
-    def _close(self, saved: ClipSaved, place: EventPlace, clip: SettledClip | None, note: str | None) -> None:
-        closed = CloseEvent(
-            handle=saved.handle,
-            length_us=saved.duration_us,
-            frames=saved.frames,
-            tally=saved.tally,
-            settle=saved.settle,
-            video_name=place.video_name if clip is not None else None,
-            disk_bytes=clip.disk_bytes if clip is not None else 0,
-            cause=saved.cause,
-            note=note,
-        )
-        self.writer.submit(place.monitor_id, [closed])

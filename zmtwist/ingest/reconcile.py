@@ -6,6 +6,7 @@ After a worker's exit, and on request, clips that a living worker may still writ
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -27,7 +28,17 @@ from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.hands import InHand
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.measure import Measure, measure_files
-from zmtwist.ingest.reconcile_actions import LeaveOpen, Plan, SetAside, counted, describe, to_measure
+from zmtwist.ingest.reconcile_actions import (
+    NOTHING_DONE,
+    Action,
+    HoldBack,
+    LeaveOpen,
+    Plan,
+    SetAside,
+    counted,
+    describe,
+    to_measure,
+)
 from zmtwist.ingest.reconcile_apply import Repairs
 from zmtwist.ingest.reconcile_plan import Scene, plan
 from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, remove_past_days, strays_of
@@ -54,6 +65,9 @@ START_SECONDS = 20.0
 GONE_SECONDS = 1.0
 BUSY_SECONDS = 30.0
 AGAIN_SECONDS = 300.0
+LINKED_SECONDS = 10.0
+"""By then every worker that was adopted at the start is linked: a save that was said before it was has not been, and won't be, heard."""
+HELD_BACK_SECONDS = 30.0
 LAST_RETRY_SECONDS = 15.0
 
 
@@ -64,6 +78,16 @@ class Outcome:
     plan: Plan
     done: bool
     failed: tuple[str, ...] = ()
+
+
+@attrs.define
+class RecoveryFigures:
+    """What was done since the start, by kind of action; what of it failed; and how many storages the latest pass left alone, for good
+    reason."""
+
+    acted: Counter[type[Action]] = attrs.field(factory=Counter)
+    failed: int = 0
+    stopped: int = 0
 
 
 class Reconciler(Service):
@@ -97,24 +121,33 @@ class Reconciler(Service):
         self._zone = zone
         self._event_name = event_name
         self._repairs = Repairs(reactor, disk, ingest)
+        self.figures = RecoveryFigures()
         self._one_at_a_time = DeferredLock()
         self._under_way: set[Deferred[Any]] = set()
-        self._gone: set[int] = set()
-        self._soon: Any = None
+        self._due: dict[int, float] = {}
+        self._timer: Any = None
+        self._lived: frozenset[int] = frozenset()
+        self._met: dict[int, int] = {}
 
     # Life
 
     def startService(self) -> None:
-        """Hear of workers' exits from now on."""
+        """Hear of workers' exits from now on.
+
+        Those that lived at the start may have ended before that, or have ended a clip before they were linked: what they left is looked
+        for a while later.
+        """
         Service.startService(self)
         self._ingest.after_gone = self._worker_gone
+        self._ingest.after_met = self._monitor_met
+        self._look_in(LINKED_SECONDS, self._lived)
 
     def stopService(self) -> None:
         """Leave what is not done for the next start."""
         Service.stopService(self)
-        self._ingest.after_gone = lambda _monitor_id: None
-        if self._soon is not None and self._soon.active():
-            self._soon.cancel()
+        self._ingest.after_gone = self._ingest.after_met = lambda _monitor_id: None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         for work in tuple(self._under_way):
             work.cancel()
 
@@ -133,6 +166,7 @@ class Reconciler(Service):
                 await deferLater(self._reactor, delay)
                 delay = min(LAST_RETRY_SECONDS, 2 * delay)
         living = await self._living()
+        self._lived = frozenset(living) & own.keys()
         scene = _scene(own, rows, hands, living)
         looking = Deferred.fromCoroutine(self._look(scene, own)).addTimeout(START_SECONDS, self._reactor)
         try:
@@ -142,16 +176,14 @@ class Reconciler(Service):
                 "recovery: the storage can't be looked at, what an earlier run left has to wait: {error}",
                 error=str(error) or f"no answer within {START_SECONDS:g} s",
             )
-            self._gone |= own.keys()
-            self._call_later(AGAIN_SECONDS)
+            self._look_in(AGAIN_SECONDS, own)
         else:
             # A monitor without a row in the last hour was not being recorded by us when we ended: its stray clips may be about to be
             # spoken of by whoever makes them, so they are left for some minutes.
             seen = {row.place.monitor_id for row in rows}
             if strangers := {stray.monitor_id for stray in scene.strays} - seen:
                 scene = attrs.evolve(scene, strays=tuple(s for s in scene.strays if s.monitor_id in seen))
-                self._gone |= strangers
-                self._call_later(AGAIN_SECONDS)
+                self._look_in(AGAIN_SECONDS, strangers)
             self._in_background(self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._carry_out(scene, own))))
         for action in plan(scene).actions:
             if isinstance(action, LeaveOpen):
@@ -165,15 +197,31 @@ class Reconciler(Service):
         )
 
     def _worker_gone(self, monitor_id: int) -> None:
-        self._gone.add(monitor_id)
-        self._call_later(GONE_SECONDS)
+        self._look_in(GONE_SECONDS, (monitor_id,))
 
-    def _call_later(self, seconds: float) -> None:
-        if self._soon is None or not self._soon.active():
-            self._soon = self._reactor.callLater(seconds, self._after_gone)
+    def _monitor_met(self, monitor_id: int) -> None:
+        """It is new here: made just now, or taken over from another server, which may have ended in the middle of a clip."""
+        self._met[monitor_id] = self._wall()
+        self._look_in(GONE_SECONDS, (monitor_id,))
 
-    def _after_gone(self) -> None:
-        monitors, self._gone = frozenset(self._gone), set()
+    def _look_in(self, seconds: float, monitors: Collection[int]) -> None:
+        """Have a pass over these monitors then, or earlier where one is due."""
+        at = self._reactor.seconds() + seconds
+        self._due |= {monitor_id: min(at, self._due.get(monitor_id, at)) for monitor_id in monitors}
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._due:
+            wait = min(self._due.values()) - self._reactor.seconds()
+            self._timer = self._reactor.callLater(max(0.0, wait), self._look_at_due)
+
+    def _look_at_due(self) -> None:
+        soon = self._reactor.seconds() + 0.001
+        monitors = frozenset(monitor_id for monitor_id, at in self._due.items() if at <= soon)
+        self._due = {monitor_id: at for monitor_id, at in self._due.items() if monitor_id not in monitors}
+        self._set_timer()
 
         async def look() -> None:
             await self._until_quiet(monitors, BUSY_SECONDS)
@@ -181,8 +229,7 @@ class Reconciler(Service):
                 await self._pass(monitors, self._wall() - RECENT_US)
             except (DatabaseError, OSError) as error:
                 self.log.warn("recovery: it is tried again later: {error}", error=str(error))
-                self._gone |= monitors
-                self._call_later(AGAIN_SECONDS)
+                self._look_in(AGAIN_SECONDS, monitors)
 
         self._in_background(self._one_at_a_time.run(lambda: Deferred.fromCoroutine(look())))
 
@@ -218,7 +265,7 @@ class Reconciler(Service):
         # Who lives is asked first: a worker that starts meanwhile has nothing here that was there before.
         living = await self._living()
         rows, hands = await self._rows(own, since_us)
-        scene = attrs.evolve(_scene(own, rows, hands, living), force=force)
+        scene = attrs.evolve(_scene(own, rows, hands, living), force=force, met=self._met)
         return await self._carry_out(await self._look(scene, own), own, dry_run=dry_run)
 
     async def _rows(self, own: Mapping[int, Own], since_us: int) -> tuple[tuple[LeftRow, ...], InHand]:
@@ -231,7 +278,8 @@ class Reconciler(Service):
         for first in range(0, len(event_ids), CHUNK):
             rows += await self._database.interact(reader.rows, event_ids[first : first + CHUNK])
         after = self._ingest.in_hand()
-        return tuple(rows), InHand(before.events + after.events, before.paths | after.paths)
+        wait = before.openings_wait or after.openings_wait
+        return tuple(rows), InHand(before.events + after.events, before.paths | after.paths, openings_wait=wait)
 
     async def _look(self, scene: Scene, own: Mapping[int, Own]) -> Scene:
         """The scene with the files that there are, directory by directory. Raises OSError."""
@@ -257,11 +305,16 @@ class Reconciler(Service):
             self.log.critical("recovery: {reason}", reason=reason)
         if dry_run:
             return Outcome(planned, done=False)
+        if held_back := {action.stray.monitor_id for action in planned.actions if isinstance(action, HoldBack)}:
+            self._look_in(HELD_BACK_SECONDS, held_back)
         for action in planned.actions:
-            if not isinstance(action, LeaveOpen):
+            if not isinstance(action, NOTHING_DONE):
                 self.log.warn("recovery: {action}", action=describe(action))
         failed = await self._repairs.do([a for a in planned.actions if isinstance(a, SetAside)], own)
         failed += await self._repairs.do([a for a in planned.actions if not isinstance(a, SetAside)], own)
+        self.figures.acted.update(type(action) for action in planned.actions if not isinstance(action, NOTHING_DONE))
+        self.figures.failed += len(failed)
+        self.figures.stopped = len(planned.stopped)
         past = f"{datetime.fromtimestamp((self._wall() - 2 * DAY_US) / SECOND, UTC):%Y-%m-%d}"
         for root in (root for root, state in scene.roots.items() if state == "there"):
             await self._disk.run(remove_past_days, root, past)
@@ -285,4 +338,5 @@ def _scene(own: Mapping[int, Own], rows: Sequence[LeftRow], hands: InHand, livin
         pre_roll_us={monitor_id: one.pre_roll_us for monitor_id, one in own.items()},
         held=tuple((place.monitor_id, place.start_us) for place in hands.events),
         claimed=hands.paths,
+        openings_wait=hands.openings_wait,
     )

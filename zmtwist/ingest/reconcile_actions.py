@@ -60,6 +60,13 @@ class LeaveOpen:
 
 
 @attrs.frozen
+class HoldBack:
+    """A clip without a row: what waits for the database may be its opening, so no event is made of it before that is written."""
+
+    stray: Stray
+
+
+@attrs.frozen
 class Report:
     """Something that a person should look at; nothing is done about it."""
 
@@ -68,7 +75,10 @@ class Report:
     event_id: int | None = None
 
 
-Action = CloseFromFile | CloseEmpty | MakeEvent | SetAside | LeaveOpen | Report
+Action = CloseFromFile | CloseEmpty | MakeEvent | SetAside | LeaveOpen | HoldBack | Report
+
+NOTHING_DONE = (LeaveOpen, HoldBack)
+"""Actions that are none: all is as it should be, or may still become so by itself."""
 
 
 @attrs.frozen
@@ -105,6 +115,8 @@ def describe(action: Action) -> str:
             return f"monitor {monitor_id}: set {path} aside: {reason}"
         case LeaveOpen(row=row):
             return f"monitor {row.monitor_id}: event {row.event_id} is being recorded"
+        case HoldBack(stray=stray):
+            return f"monitor {stray.monitor_id}: {stray.path} has no event yet: what waits for the database may be its opening"
         case Report(monitor_id=monitor_id, text=text, event_id=None):
             return f"monitor {monitor_id}: {text}"
         case Report(monitor_id=monitor_id, text=text, event_id=event_id):

@@ -18,6 +18,7 @@ from zmtwist.ingest.reconcile_actions import (
     Action,
     CloseEmpty,
     CloseFromFile,
+    HoldBack,
     LeaveOpen,
     MakeEvent,
     Report,
@@ -86,7 +87,7 @@ class Repairs:
                 await self._closed(own, row.monitor_id, [close])
             case MakeEvent():
                 await self._make(action, own)
-            case LeaveOpen() | Report():
+            case LeaveOpen() | HoldBack() | Report():
                 pass
 
     async def _make(self, action: MakeEvent, own: Mapping[int, Own]) -> None:

@@ -18,6 +18,7 @@ from zmtwist.ingest.reconcile_actions import (
     Action,
     CloseEmpty,
     CloseFromFile,
+    HoldBack,
     LeaveOpen,
     MakeEvent,
     Plan,
@@ -43,8 +44,10 @@ class Scene:
     """Rows and files as they were found.
 
     `rows` are those that nobody is busy with; `held` gives monitor and start of events that somebody is. `clips`: files by event id, in
-    the events' own directories, the largest first. `living`: since when (wall time, 0 unknown) each living worker has run. `homes`: the
-    root that each monitor records to now. `measures` by path, as far as files were measured.
+    the events' own directories, the largest first. `living`: since when (wall time, 0 unknown) each living worker has run. `met`: since
+    when a monitor is this server's, if it was another's before; no worker of ours records what is older. `homes`: the root that each
+    monitor records to now. `measures` by path, as far as files were measured. `openings_wait`: there may be openings in the spool, or
+    otherwise on their way, whose rows are still to come.
     """
 
     rows: tuple[LeftRow, ...] = ()
@@ -52,11 +55,13 @@ class Scene:
     strays: tuple[Stray, ...] = ()
     roots: Mapping[str, RootState] = attrs.field(factory=dict)
     living: Mapping[int, int] = attrs.field(factory=dict)
+    met: Mapping[int, int] = attrs.field(factory=dict)
     homes: Mapping[int, str] = attrs.field(factory=dict)
     pre_roll_us: Mapping[int, int] = attrs.field(factory=dict)
     held: tuple[tuple[int, int], ...] = ()
     claimed: frozenset[str] = frozenset()
     measures: Mapping[str, Measure] = attrs.field(factory=dict)
+    openings_wait: bool = False
     force: bool = False
 
 
@@ -173,11 +178,16 @@ class _Root:
         return next((clip for clip in found if clip.path == row.place.video_path), found[0] if found else None)
 
     def _current_rows(self) -> set[int]:
-        """The events whose clips living workers may still be writing: of each the last open one, if it began in the worker's life."""
+        """The events whose clips living workers may still be writing: of each the last open one, if it began in the worker's life. None
+        where a later event is in hand: a worker records one clip at a time."""
         current: dict[int, LeftRow] = {}
         for row in self.scene.rows:
             since = self.scene.living.get(row.monitor_id)
-            if row.ended or since is None or row.start_us < since - LONGEST_PRE_ROLL_US:
+            if row.ended or since is None:
+                continue
+            if row.start_us < max(since - LONGEST_PRE_ROLL_US, self.scene.met.get(row.monitor_id, 0)):
+                continue
+            if any(monitor_id == row.monitor_id and start > row.start_us for monitor_id, start in self.scene.held):
                 continue
             last = current.get(row.monitor_id)
             if last is None or (row.start_us, row.event_id) > (last.start_us, last.event_id):
@@ -254,13 +264,15 @@ class _Root:
             home = scene.homes[stray.monitor_id]
             text = f"clip {stray.path} has no event, and the monitor now records to {home}: move it there in the same directory"
             self.actions.append(Report(stray.monitor_id, text))
+        elif scene.openings_wait:
+            self.actions.append(HoldBack(stray))
         else:
             self.actions.append(self._made_from(stray))
 
     def _being_written(self, stray: Stray) -> bool:
         """Whether a living worker may have this clip open."""
-        since = self.scene.living.get(stray.monitor_id)
-        return since is not None and stray.opened_us >= since - SLACK_US and not stray.finished
+        since, met = self.scene.living.get(stray.monitor_id), self.scene.met.get(stray.monitor_id, 0)
+        return since is not None and stray.opened_us >= max(since - SLACK_US, met - SECOND) and not stray.finished
 
     def _copied(self, stray: Stray) -> LeftRow | None:
         """The event that has a copy of this clip already: the move, between file systems, was cut short."""

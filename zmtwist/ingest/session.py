@@ -108,7 +108,9 @@ class Session(msgspec.Struct, frozen=True):
         """A clip was opened at `at_us`, by event or by the worker's log: whichever tells first."""
         if token in self.tokens:
             return self, []
-        session, changes = self._close_unheard(at_us) if self.missed else (self, [])
+        # A worker records one clip at a time: one that was taken on from an earlier run, and is open here still, ended unheard.
+        unheard = self.missed or any(clip.token == UNKNOWN_TOKEN for clip in self.clips)
+        session, changes = self._close_unheard(at_us) if unheard else (self, [])
         start = at_us
         if trigger != "continuous":
             # The worker can't have more in its buffer than it has captured.
@@ -255,6 +257,11 @@ class Session(msgspec.Struct, frozen=True):
         if self.options.recorder or not activity.score:
             return session, []
         return session._open(activity.at_us, activity.trigger)
+
+    def labels_of(self, handle: str) -> tuple[str, ...]:
+        """What was seen in a clip, as far back as clips are remembered."""
+        clips = (*self.clips, *(ended.clip for ended in self.ended))
+        return next((clip.labels for clip in clips if clip.handle == handle), ())
 
     def told_of(self, assets: ReviewAssets | None) -> str | None:
         """The handle of the clip that review assets are of; of those that the wire cut (None), the one that ended last."""

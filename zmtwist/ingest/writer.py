@@ -112,6 +112,11 @@ class Writer(Service):
         return self._backlog.of(monitor_id)
 
     @property
+    def openings_wait(self) -> bool:
+        """Openings may be on their way into the database, those in the spool included."""
+        return self._backlog.openings_wait
+
+    @property
     def idle(self) -> bool:
         """Nothing is queued and no transaction is under way."""
         return self._working is None
@@ -181,19 +186,10 @@ class Writer(Service):
             while (batch := await self._next()) is not None:
                 late = self._reactor.callLater(SPOOL_AFTER, self._late)
                 try:
-                    self._writing = True
-                    await self._write(await self._missing(batch), batch.earlier)
-                except CancelledError:
-                    raise
-                except Exception:
-                    self.log.failure("ingest: the writer failed on a batch; it goes on with the next")
-                    self.figures.refused += len(batch.changes)
+                    await self._write_all(batch)
                 finally:
-                    self._writing = False
                     if late.active():
                         late.cancel()
-                if self._rushing is not None:
-                    await self._rushing
                 await self._backlog.done(batch)
         except CancelledError:
             return
@@ -203,6 +199,21 @@ class Writer(Service):
             if self._rushing is not None:
                 self._rushing.cancel()
             self._working = None
+
+    async def _write_all(self, batch: Batch) -> None:
+        """Write a batch, and what was written beside it meanwhile."""
+        self._writing = True
+        try:
+            await self._write(await self._missing(batch), batch.earlier)
+        except CancelledError:
+            raise
+        except Exception:
+            self.log.failure("ingest: the writer failed on a batch; it goes on with the next")
+            self.figures.refused += len(batch.changes)
+        finally:
+            self._writing = False
+        if self._rushing is not None:
+            await self._rushing
 
     async def _rush(self) -> None:
         """Write openings while a batch is under way: on a connection of their own they need not wait for its end."""

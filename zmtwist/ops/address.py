@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ LONGEST_SOCKET_PATH = 107
 """Bytes that the kernel takes as a UNIX socket's path (sun_path, less its end)."""
 
 DEFAULT_PORT = 8095
+
+LOCAL = "unix:/path/to/socket, or tcp:PORT:interface=127.0.0.1"
 
 _COLON = re.compile(r"(?<!\\):")
 
@@ -56,6 +59,31 @@ def unix_path(description: str) -> str | None:
     if not plain or plain[0] != "unix":
         return None
     return named.get("address") or (plain[1] if len(plain) > 1 else None)
+
+
+def local_endpoint(description: str) -> str:
+    """A server's endpoint that nobody can reach from another host, ready for Twisted: a UNIX socket (for its owner alone, unless a mode
+    is given), or TCP on a loopback address. Raises BadAddress for any other."""
+    plain, named = _parts(description)
+    kind = plain[0] if plain else ""
+    if kind == "unix" and unix_path(description):
+        if not re.fullmatch("[0-7]{3,4}", named.get("mode", "600")):
+            raise BadAddress(f"mode={named['mode']} is no mode: write unix:/path/to/socket:mode=600")
+        return description if "mode" in named else f"{description}:mode=600"
+    if kind not in ("tcp", "tcp6"):
+        raise BadAddress(f"must be {LOCAL}")
+    if not _is_loopback(named.get("interface") or next(iter(plain[2:]), "")):
+        raise BadAddress(f"must not be reachable from other hosts: write {LOCAL}")
+    if not re.fullmatch("[0-9]{1,5}", named.get("port") or next(iter(plain[1:]), "")):
+        raise BadAddress(f"names no port: write {LOCAL}")
+    return description
+
+
+def _is_loopback(interface: str) -> bool:
+    try:
+        return ip_address(interface).is_loopback
+    except ValueError:
+        return False
 
 
 def check_socket_path(path: str) -> None:

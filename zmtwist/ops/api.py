@@ -15,10 +15,12 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from zmtwist.ingest.reconcile import USUAL_DAYS
 from zmtwist.ops.desk import Desk, unavailable
 from zmtwist.ops.errors import ApiError
-from zmtwist.ops.http import error_answer, header, json_answer
+from zmtwist.ops.gallery import Gallery
+from zmtwist.ops.http import argument, error_answer, header, json_answer
 from zmtwist.ops.metrics import CONTENT_TYPE, Metrics
 from zmtwist.ops.openapi import openapi
 from zmtwist.ops.orders import ORDERS
+from zmtwist.ops.pages import Pages
 from zmtwist.ops.stream import Streams
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.recent import USUAL
@@ -32,10 +34,22 @@ class Api:
     app = Klein()
     log = Logger()
 
-    def __init__(self, desk: Desk, metrics: Metrics, streams: Streams) -> None:
+    def __init__(self, desk: Desk, metrics: Metrics, streams: Streams, gallery: Gallery, pages: Pages) -> None:
         self._desk = desk
         self._metrics = metrics
         self._streams = streams
+        self._gallery = gallery
+        self._pages = pages
+
+    @app.route("/", methods=["GET"])
+    def page(self, request: Request) -> bytes:
+        """The status page."""
+        return self._pages.index(request)
+
+    @app.route("/page/<digest>/<name>", methods=["GET"])
+    def page_file(self, request: Request, digest: str, name: str) -> bytes:
+        """What belongs to it."""
+        return self._pages.file(request, digest, name)
 
     @app.route("/api/status", methods=["GET"])
     def status(self, request: Request) -> bytes:
@@ -61,6 +75,11 @@ class Api:
     def why(self, request: Request, monitor_id: int) -> bytes:
         """What is wrong with it, and what to do."""
         return json_answer(request, self._desk.why(monitor_id))
+
+    @app.route("/api/monitors/<int:monitor_id>/live.mp4", methods=["GET"])
+    async def live(self, request: Request, monitor_id: int) -> bytes:
+        """Its picture as it comes."""
+        return await self._gallery.watch(request, monitor_id)
 
     @app.route(f"/api/monitors/<int:monitor_id>/{_VERBS}", methods=["POST"])
     async def order(self, request: Request, monitor_id: int, verb: str) -> bytes:
@@ -91,14 +110,34 @@ class Api:
         """Events as they stand in the database."""
         limit = _number(request, "limit")
         found = await self._desk.events(
-            _number(request, "monitor"), _argument(request, "since"), USUAL if limit is None else limit
+            _number(request, "monitor"), argument(request, "since"), USUAL if limit is None else limit
         )
         return json_answer(request, found)
+
+    @app.route("/api/events/<int:event_id>/clip", methods=["GET"])
+    async def clip(self, request: Request, event_id: int) -> bytes:
+        """Its clip."""
+        return await self._gallery.clip(request, event_id)
+
+    @app.route("/api/events/<int:event_id>/clip.mp4", methods=["GET"])
+    async def clip_as_mp4(self, request: Request, event_id: int) -> bytes:
+        """Its clip's video as MP4."""
+        return await self._gallery.clip_as_mp4(request, event_id)
+
+    @app.route("/api/events/<int:event_id>/ticket", methods=["GET"])
+    def ticket(self, request: Request, event_id: int) -> bytes:
+        """A URL for its clip that needs no token."""
+        return json_answer(request, self._gallery.ticket(event_id))
+
+    @app.route("/api/events/<int:event_id>/<name>.jpg", methods=["GET"])
+    async def picture(self, request: Request, event_id: int, name: str) -> bytes:
+        """One of its pictures."""
+        return await self._gallery.picture(request, event_id, f"{name}.jpg")
 
     @app.route("/api/stream", methods=["GET"])
     def stream(self, request: Request) -> Deferred[bytes]:
         """What happens, as server-sent events."""
-        after = header(request, "last-event-id") or _argument(request, "after")
+        after = header(request, "last-event-id") or argument(request, "after")
         return self._streams.open(request, _number(request, "monitor"), after)
 
     @app.route("/api/openapi.json", methods=["GET"])
@@ -145,22 +184,12 @@ def _refused(request: IRequest, error: ApiError) -> bytes:
     return error_answer(cast(Request, request), error)
 
 
-def _argument(request: Request, name: str) -> str | None:
-    values = request.args.get(name.encode()) or []
-    if not values:
-        return None
-    if len(values) > 1:
-        raise ApiError(400, "bad_request", f"{name} is given more than once")
-    text: str = values[0].decode("utf-8", "replace")
-    return text
-
-
 def _flag(request: Request, name: str) -> bool:
-    return _argument(request, name) not in (None, "0", "false")
+    return argument(request, name) not in (None, "0", "false")
 
 
 def _number(request: Request, name: str) -> int | None:
-    text = _argument(request, name)
+    text = argument(request, name)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10):

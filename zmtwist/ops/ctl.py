@@ -20,6 +20,7 @@ from zmtwist.config import Config
 from zmtwist.ops import verbs
 from zmtwist.ops.address import BadAddress, client_address
 from zmtwist.ops.client import Client, Refused, Unreachable
+from zmtwist.ops.completion import SHELLS
 from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.show import findings_lines
 from zmtwist.ops.table import clean
@@ -133,6 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     check = verb("check-config", "look for mistakes in a configuration file")
     check.add_argument("file", metavar="FILE")
     check.set_defaults(run=_check_config)
+    # Without a help text it is not listed: it is for those who package zmnextctl.
+    completion = made.add_parser("completion", description="write this command's completion for a shell")
+    completion.add_argument("shell", metavar="SHELL", choices=sorted(SHELLS))
+    completion.set_defaults(run=lambda options: _completion(parser, options))
     return parser
 
 
@@ -185,6 +190,11 @@ def _check_config(options: argparse.Namespace) -> int:
         print(json.dumps({"ok": True, "file": options.file, "enabled": config.zmnext.enabled, "monitors": listed}))
     else:
         print(f"{options.file}: ok: {_summary(config)}")
+    return OK
+
+
+def _completion(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    print(SHELLS[options.shell](parser), end="")
     return OK
 
 

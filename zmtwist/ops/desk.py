@@ -13,6 +13,7 @@ from zmtwist._version import __version__
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.ingest.health import Health
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ops.documents import difference_view, document_view
@@ -20,13 +21,25 @@ from zmtwist.ops.errors import ApiError, no_such_monitor, starting
 from zmtwist.ops.figures import Figures
 from zmtwist.ops.lag import Lag
 from zmtwist.ops.recovery import outcome_view
-from zmtwist.ops.view import advice_view, at, monitor_view, why_view, writer_view
+from zmtwist.ops.view import (
+    advice_view,
+    at,
+    health_view,
+    inference_view,
+    monitor_view,
+    storages_view,
+    why_view,
+    writer_view,
+)
 from zmtwist.ops.why import NO_SUCH, absent
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.redact import mask
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.pool import Database
 from zmtwist.zm.recent import Wish, recent_events
+
+SHOWING = frozenset({State.LINKED, State.LIVE, State.STALLED})
+"""The states in which a worker answers at its socket."""
 
 
 class Running(Protocol):
@@ -94,7 +107,9 @@ class Desk:
             "uptime_seconds": round(max(0, self.wall() - self.started_us) / 1e6, 1),
             "monitors": {"total": len(workers), "by_state": counts},
             "database": {"url": str(running.database.url), "error": None if trouble is None else mask(trouble)},
+            "inference": None if fleet is None else inference_view(fleet.inference, self.wall()),
             "ingest": None if ingest is None else writer_view(ingest.writer.figures, ingest.writer.queued),
+            "storages": [] if ingest is None else storages_view(ingest.storages.known),
             "reactor_lag_seconds": {
                 "last": round(self.lag.last, 4),
                 "longest_of_last_minute": round(self.lag.longest, 4),
@@ -116,16 +131,19 @@ class Desk:
         }
 
     def monitor(self, monitor_id: int) -> dict[str, Any]:
-        """One monitor, with its last log lines."""
-        return self._view(self._status(monitor_id), lines=True)
+        """One monitor, with its last log lines, and what its worker says of the camera."""
+        shown = self._view(self._status(monitor_id), lines=True)
+        return {**shown, "health": health_view(self._health(monitor_id))}
 
     def why(self, monitor_id: int) -> dict[str, Any]:
         """What is wrong with it and what to do, also for one that does not run on zm-next."""
         fleet = self._fleet()
         name = self.running.names.get(monitor_id, "")
+        ingest = self.running.ingest
         for told in fleet.status():
             if told.monitor_id == monitor_id:
-                return why_view(told, name, self.wall())
+                storage = None if ingest is None else ingest.storages.trouble_of(monitor_id)
+                return why_view(told, name, self.wall(), storage, self._health(monitor_id))
         reason = fleet.unwanted.get(monitor_id, NO_SUCH)
         if reason == NO_SUCH:
             raise no_such_monitor(monitor_id)
@@ -153,6 +171,13 @@ class Desk:
         wish = Wish(monitor_id=monitor_id, limit=limit, **_since(since, self.zone))
         found = await self.running.database.interact(recent_events, wish)
         return {"events": [{**attrs.asdict(event), "cause": mask(event.cause)} for event in found]}
+
+    def see_that_it_runs(self, monitor_id: int) -> None:
+        """Raises ApiError for a monitor whose worker gives no picture now."""
+        told = self._status(monitor_id)
+        if told.state not in SHOWING:
+            reason = f"it is {told.state.value}: {mask(told.reason)}"
+            raise ApiError(503, "no_picture", f"no live view of monitor {monitor_id}: {reason}")
 
     # Orders.
 
@@ -198,6 +223,10 @@ class Desk:
         return {"workers": workers}
 
     # Small parts.
+
+    def _health(self, monitor_id: int) -> Health | None:
+        ingest = self.running.ingest
+        return None if ingest is None else ingest.health.get(monitor_id)
 
     def _view(self, told: WorkerStatus, *, lines: bool = False) -> dict[str, Any]:
         name = self.running.names.get(told.monitor_id, "")

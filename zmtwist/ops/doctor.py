@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zmtwist import zmconf
-from zmtwist.config import Config
+from zmtwist.config import Config, ZmNextConfig
 from zmtwist.configfile import ConfigError, load
 from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.token import BadToken, read_token
+from zmtwist.programs import INFER, Program, find_infer, find_worker
 from zmtwist.settings import Settings, settle
 
 RING_BYTES = 256 * 1024 * 1024
@@ -74,22 +75,39 @@ def _user() -> Iterator[Finding]:
 
 
 def _worker(settings: Settings) -> Iterator[Finding]:
-    binary, directory = Path(settings.worker_binary), settings.worker_directory
-    if directory is None or not os.access(binary, os.X_OK):
-        yield fail("worker", f"{binary}: no such program, or it can't be executed", "set [zmnext.worker] binary")
+    config = settings.config.zmnext
+    program = find_worker(config.worker, os.environ)
+    if program is None:
+        missing = f"{config.worker.binary}: no such program, or it can't be executed"
+        yield fail("worker", missing, "set [zmnext.worker] binary")
     else:
-        yield ok("worker", str(binary))
-        yield from _plugins(binary, Path(directory))
+        yield ok("worker", program.path)
+        yield from _plugins(program)
+    if config.share_inference.enabled:
+        yield _infer(config)
     if shutil.which("setsid") is None:
         yield fail("setsid", "is not installed", "install util-linux")
 
 
-def _plugins(binary: Path, directory: Path) -> Iterator[Finding]:
+def _infer(config: ZmNextConfig) -> Finding:
+    program = find_infer(config.share_inference, config.worker, os.environ)
+    if program is None:
+        name = config.share_inference.binary or INFER
+        return fail(
+            "inference",
+            f"{name}: no such program, or it can't be executed",
+            "set [zmnext.share_inference] binary, or enabled = false",
+        )
+    return ok("inference", program.path)
+
+
+def _plugins(program: Program) -> Iterator[Finding]:
+    directory = Path(program.directory)
     if not directory.is_dir():
         yield fail("working directory", f"{directory}: no such directory", "set [zmnext.worker] working_directory")
         return
     yield ok("working directory", str(directory))
-    if binary.name == "zm-core-sim":
+    if Path(program.path).name == "zm-core-sim":
         yield ok("plugins", "the simulator needs none")
         return
     plugins = directory / "plugins"
@@ -117,7 +135,9 @@ def _directories(settings: Settings) -> Iterator[Finding]:
 
 def _sockets(settings: Settings) -> Iterator[Finding]:
     api = unix_path(settings.api_endpoint)
-    for what, path in (("worker sockets", f"{settings.socks}/stream_99999.sock"), ("api socket", api)):
+    infer = settings.infer_socket if settings.config.zmnext.share_inference.enabled else None
+    workers = f"{settings.socks}/stream_99999.sock"
+    for what, path in (("worker sockets", workers), ("inference socket", infer), ("api socket", api)):
         if path is None:
             continue
         try:

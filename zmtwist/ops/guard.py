@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from zmtwist.ops.errors import ApiError
+from zmtwist.ops.tickets import Tickets
 
 SO_PEERGROUPS = 59
 """Linux 4.13 and later; Python has no name for it."""
@@ -41,6 +42,8 @@ class Asked:
     origin: str | None
     authorization: str | None
     secure: bool = False
+    path: str = ""
+    ticket: str | None = None
 
 
 @attrs.frozen
@@ -48,10 +51,13 @@ class TokenGuard:
     """For TCP. Every request needs the token; a browser's must come from our own pages, under a name that is ours.
 
     `hosts` are the names that Host may give beside addresses and localhost: a foreign name that leads here is a rebinding attack.
+    `public` paths may be read without the token: the page itself, which holds no data. What `tickets` has opened a path for may read that.
     """
 
     token: str = attrs.field(repr=False)
     hosts: Collection[str] = ()
+    public: Collection[str] = ()
+    tickets: Tickets | None = None
 
     def check(self, asked: Asked) -> None:
         """Raises ApiError."""
@@ -62,9 +68,14 @@ class TokenGuard:
             and asked.origin.lower() != f"{'https' if asked.secure else 'http'}://{asked.host}".lower()
         ):
             raise ApiError(403, "foreign_origin", "pages of another origin may not use this API")
+        if asked.method in READS and (asked.path in self.public or self._has_ticket(asked)):
+            return
         scheme, _, given = (asked.authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
             raise ApiError(401, "unauthorized", "send the token of [api] token_file as `Authorization: Bearer TOKEN`")
+
+    def _has_ticket(self, asked: Asked) -> bool:
+        return self.tickets is not None and asked.ticket is not None and self.tickets.opens(asked.path, asked.ticket)
 
     def _ours(self, host: str) -> bool:
         try:

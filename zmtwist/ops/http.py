@@ -184,6 +184,17 @@ def _body(request: Request, status: int, body: bytes) -> bytes:
     return body
 
 
+def argument(request: Request, name: str) -> str | None:
+    """A value from the query; None where it is missing. Raises ApiError where it is given twice."""
+    values = request.args.get(name.encode()) or []
+    if not values:
+        return None
+    if len(values) > 1:
+        raise ApiError(400, "bad_request", f"{name} is given more than once")
+    text: str = values[0].decode("utf-8", "replace")
+    return text
+
+
 def header(request: Request, name: str) -> str | None:
     """A header's value; None where it is missing, given twice, or no text."""
     values = request.requestHeaders.getRawHeaders(name.encode()) or []

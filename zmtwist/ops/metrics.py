@@ -22,9 +22,12 @@ from zmtwist._version import __version__
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.latency import Latencies
+from zmtwist.ingest.reconcile_actions import NOTHING_DONE
+from zmtwist.ingest.thumbnails import REASONS, ThumbnailFigures
 from zmtwist.ops.desk import Running
 from zmtwist.ops.figures import Figures
 from zmtwist.ops.lag import Lag
+from zmtwist.ops.recovery import KINDS
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -48,6 +51,7 @@ class Metrics:
         self._registry.register(_ServiceCollector(running, lag, streams, started_us))
         self._registry.register(_FleetCollector(running, figures))
         self._registry.register(_IngestCollector(running))
+        self._registry.register(_RecoveryCollector(running))
 
     def text(self) -> Deferred[bytes]:
         """The metrics in Prometheus' text format. They are collected at once; writing them out takes long enough for a thread."""
@@ -77,6 +81,11 @@ class _ServiceCollector(Collector):
         yield _gauge("zmnext_fleet_running", "1 while the fleet is up.", fleet is not None and fleet.running)
         away = self._running.waiting_for is not None or (fleet is not None and fleet.catalog_error is not None)
         yield _gauge("zmnext_database_away", "1 while the database can't be read.", away)
+        inference = fleet.inference if fleet is not None else None
+        if inference is not None and inference.state is not State.STOPPED:
+            live = inference.state is State.LIVE
+            yield _gauge("zmnext_inference_up", "1 while the shared inference runs and its socket has answered.", live)
+            yield _gauge("zmnext_inference_restarts_last_hour", "Its restarts.", inference.restarts_last_hour)
         yield _gauge("zmnext_reactor_lag_seconds", "How late the last timer of the event loop was.", self._lag.last)
         yield _gauge("zmnext_reactor_lag_max_seconds", "The most of the last minute.", self._lag.longest)
         yield _gauge("zmnext_event_streams", "Clients of /api/stream.", self._streams())
@@ -185,7 +194,11 @@ class _IngestCollector(Collector):
             "zmnext_spool_trouble", "1 while the spool can't be written or read.", figures.spool.trouble is not None
         )
         yield _counter("zmnext_spool_spooled", "Changes that went through the spool.", figures.spool.ever)
+        yield from _storages(ingest)
         yield _kinds(ingest)
+        yield from _left_out(ingest)
+        if ingest.thumbnails is not None:
+            yield from _thumbnails(ingest.thumbnails.figures)
         yield _histogram("zmnext_commit_seconds", "Time for one transaction.", writer.commit_seconds)
         yield _histogram(
             "zmnext_assign_seconds",
@@ -194,11 +207,72 @@ class _IngestCollector(Collector):
         )
 
 
+class _RecoveryCollector(Collector):
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def collect(self) -> Iterator[Metric]:
+        if self._running.recovery is None:
+            return
+        figures = self._running.recovery.figures
+        actions = CounterMetricFamily(
+            "zmnext_recovery_actions", "What was done about rows and clips that did not fit.", labels=("kind",)
+        )
+        for kind, name in KINDS.items():
+            if kind not in NOTHING_DONE:
+                actions.add_metric((name,), figures.acted[kind])
+        yield actions
+        yield _counter("zmnext_recovery_failed", "What of it could not be done.", figures.failed)
+        yield _gauge(
+            "zmnext_recovery_stopped",
+            "Storages left alone by the latest pass, for a human to look at.",
+            figures.stopped,
+        )
+
+
+def _storages(ingest: Ingest) -> Iterator[Metric]:
+    free = GaugeMetricFamily("zmnext_storage_free_bytes", "What is left for recordings.", labels=("storage",))
+    trouble = GaugeMetricFamily(
+        "zmnext_storage_trouble", "1 while it can't be recorded to as it should.", labels=("storage",)
+    )
+    for root, one in ingest.storages.known.items():
+        if one.seen is not None:
+            free.add_metric((root,), one.seen.free_bytes)
+        trouble.add_metric((root,), one.trouble is not None)
+    yield free
+    yield trouble
+
+
 def _kinds(ingest: Ingest) -> Metric:
     kinds = CounterMetricFamily("zmnext_worker_messages", "Messages from workers' plugins, by kind.", labels=("kind",))
     for kind, count in sorted(ingest.kinds.items()):
         kinds.add_metric((kind,), count)
     return kinds
+
+
+def _left_out(ingest: Ingest) -> Iterator[Metric]:
+    """What workers said that made no rows, for there was too much of it, or it made no sense."""
+    folded = CounterMetricFamily(
+        "zmnext_monitor_folded", "What was left out by the bounds on a monitor's rows.", labels=("monitor", "kind")
+    )
+    for monitor_id in sorted(ingest.health):
+        frames, data = ingest.folded(monitor_id)
+        folded.add_metric((str(monitor_id), "frames"), frames)
+        folded.add_metric((str(monitor_id), "data"), data)
+    yield folded
+    assets = CounterMetricFamily("zmnext_review_assets", "Review assets that workers spoke of.", labels=("outcome",))
+    assets.add_metric(("noted",), ingest.synopses.noted)
+    assets.add_metric(("refused",), ingest.synopses.refused)
+    yield assets
+
+
+def _thumbnails(figures: ThumbnailFigures) -> Iterator[Metric]:
+    yield _counter("zmnext_thumbnails_made", "Pictures of events made.", figures.made)
+    yield _counter("zmnext_thumbnails_failed", "Clips of which one could not be made.", figures.failed)
+    skipped = CounterMetricFamily("zmnext_thumbnails_skipped", "Clips left out, by reason.", labels=("reason",))
+    for reason in REASONS:
+        skipped.add_metric((reason,), figures.skipped[reason])
+    yield skipped
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:

@@ -32,10 +32,12 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+_STATE: Schema = {"type": "string", "enum": [state.value for state in State]}
+
 _MONITOR = {
     "id": _WHOLE,
     "name": _TEXT,
-    "state": {"type": "string", "enum": [state.value for state in State]},
+    "state": _STATE,
     "reason": _TEXT,
     "since": {"type": "string", "format": "date-time"},
     "seconds_in_state": _NUMBER,
@@ -46,6 +48,9 @@ _MONITOR = {
     "last_exit": _MAYBE_TEXT,
     "pid": _MAYBE_WHOLE,
     "digest": _MAYBE_TEXT,
+    "adopted": _FLAG,
+    "restart_due": _MAYBE_TEXT,
+    "legacy": _MAYBE_TEXT,
     "worker_events": _WHOLE,
     "missed_events": _WHOLE,
     "events_opened": _WHOLE,
@@ -63,14 +68,43 @@ _SCHEMAS: dict[str, Schema] = {
         uptime_seconds=_NUMBER,
         monitors=_object(total=_WHOLE, by_state={"type": "object", "additionalProperties": _WHOLE}),
         database=_object(url=_TEXT, error=_MAYBE_TEXT),
+        inference={"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Inference"}]},
         ingest={"type": ["object", "null"]},
+        storages=_list(
+            _object(path=_TEXT, free_bytes=_MAYBE_WHOLE, total_bytes=_MAYBE_WHOLE, trouble=_MAYBE_TEXT, do=_MAYBE_TEXT)
+        ),
         reactor_lag_seconds=_object(last=_NUMBER, longest_of_last_minute=_NUMBER),
+    ),
+    "Inference": _object(
+        state=_STATE,
+        reason=_TEXT,
+        since={"type": "string", "format": "date-time"},
+        seconds_in_state=_NUMBER,
+        next_retry=_MAYBE_TIME,
+        restarts_last_hour=_WHOLE,
+        last_exit=_MAYBE_TEXT,
+        pid=_MAYBE_WHOLE,
+        adopted=_FLAG,
+        socket=_TEXT,
+        log=_list(_TEXT),
     ),
     "LastEvent": _object(
         id=_WHOLE, cause=_TEXT, start=_MAYBE_TIME, open=_FLAG, length_seconds=_MAYBE_NUMBER, alarm_frames=_WHOLE
     ),
     "Monitor": _object(**_MONITOR),
-    "MonitorWithLog": _object(**_MONITOR, log=_list(_TEXT)),
+    "MonitorWithLog": _object(
+        **_MONITOR, log=_list(_TEXT), health={"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Health"}]}
+    ),
+    "Health": _object(
+        well=_FLAG,
+        troubles=_list(_object(what=_TEXT, since=_MAYBE_TIME, message=_TEXT)),
+        streams=_list(_object(id=_WHOLE, state=_TEXT, since=_MAYBE_TIME, message=_TEXT, attempt=_MAYBE_WHOLE)),
+        failures=_WHOLE,
+        last_failed=_MAYBE_TIME,
+        last_restored=_MAYBE_TIME,
+        state=_MAYBE_TEXT,
+        state_since=_MAYBE_TIME,
+    ),
     "Monitors": _object(monitors=_list(_ref("Monitor")), elsewhere=_list(_object(id=_WHOLE, name=_TEXT, reason=_TEXT))),
     "Pipeline": {
         "oneOf": [
@@ -113,7 +147,15 @@ _SCHEMAS: dict[str, Schema] = {
             _object(
                 kind={
                     "type": "string",
-                    "enum": ["close_from_file", "close_empty", "make_event", "set_aside", "leave_open", "report"],
+                    "enum": [
+                        "close_from_file",
+                        "close_empty",
+                        "make_event",
+                        "set_aside",
+                        "leave_open",
+                        "hold_back",
+                        "report",
+                    ],
                 },
                 monitor_id=_WHOLE,
                 event_id=_MAYBE_WHOLE,
@@ -125,6 +167,7 @@ _SCHEMAS: dict[str, Schema] = {
         failed=_list(_TEXT),
     ),
     "HandedOff": _object(workers=_WHOLE),
+    "Ticket": _object(url=_TEXT, valid_seconds=_WHOLE),
 }
 
 
@@ -139,11 +182,20 @@ _ID: Schema = {
     "schema": _WHOLE,
     "description": "The monitor's id.",
 }
+_EVENT: Schema = {**_ID, "name": "event_id", "description": "The event's id."}
 _VERB: Schema = {"name": "verb", "in": "path", "required": True, "schema": {"type": "string", "enum": list(ORDERS)}}
 
 
 def _answer(what: str, content: Schema, kind: str = "application/json") -> Schema:
     return {"description": what, "content": {kind: {"schema": content}}}
+
+
+def _media(what: str, *kinds: str) -> Schema:
+    return {"description": what, "content": {kind: {} for kind in kinds}}
+
+
+def _in_path(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _does(summary: str, answer: str | Schema, *parameters: Schema, status: str = "200") -> Schema:
@@ -164,7 +216,7 @@ def openapi() -> Schema:
         "info": {
             "title": "zmtwist",
             "version": __version__,
-            "description": "Control of zm-next workers. Over TCP every request needs the bearer token.",
+            "description": "Control of zm-next workers. Over TCP every request needs the bearer token, but for the page.",
         },
         "components": {
             "schemas": _SCHEMAS,
@@ -172,6 +224,15 @@ def openapi() -> Schema:
         },
         "security": [{"token": []}, {}],
         "paths": {
+            "/": {"get": _does("The status page; needs no token.", _media("The page.", "text/html"))},
+            "/page/{digest}/{name}": {
+                "get": _does(
+                    "What belongs to the page; needs no token.",
+                    _media("The file.", "text/css", "text/javascript", "image/svg+xml"),
+                    _in_path("digest", _TEXT),
+                    _in_path("name", _TEXT),
+                )
+            },
             "/api/status": {"get": _does("The service as a whole.", "Status")},
             "/api/monitors": {"get": _does("All monitors, those not on zm-next with the reason.", "Monitors")},
             "/api/monitors/{monitor_id}": {"get": _does("One monitor with its last log lines.", "MonitorWithLog", _ID)},
@@ -184,6 +245,13 @@ def openapi() -> Schema:
                 )
             },
             "/api/monitors/{monitor_id}/why": {"get": _does("What is wrong with it and what to do.", "Why", _ID)},
+            "/api/monitors/{monitor_id}/live.mp4": {
+                "get": _does(
+                    "Its picture as it comes, as fragmented MP4 from the last keyframe on, until either side ends it.",
+                    _media("The stream; the content type tells the codec.", "video/mp4"),
+                    _ID,
+                )
+            },
             "/api/monitors/{monitor_id}/{verb}": {
                 "post": _does("Order it; gives it as it is afterwards.", "Monitor", _ID, _VERB)
             },
@@ -207,6 +275,34 @@ def openapi() -> Schema:
                     only,
                     _query("since", _TEXT, "An event's id (later ones only), or a local date and time."),
                     _query("limit", _WHOLE, "At most so many; 50 unless told, 500 at most."),
+                )
+            },
+            "/api/events/{event_id}/clip": {
+                "get": _does(
+                    "Its clip as it lies on disk; takes Range. With ticket no token is needed.",
+                    _media("The clip.", "video/x-matroska", "video/mp4"),
+                    _EVENT,
+                    _query("ticket", _TEXT, "What /api/events/N/ticket gave."),
+                )
+            },
+            "/api/events/{event_id}/clip.mp4": {
+                "get": _does(
+                    "The video of its clip as fragmented MP4, not encoded again.",
+                    _media("The video; the content type tells the codec.", "video/mp4"),
+                    _EVENT,
+                )
+            },
+            "/api/events/{event_id}/ticket": {
+                "get": _does(
+                    "A URL for its clip, for what can't send the token, and for how long it is good.", "Ticket", _EVENT
+                )
+            },
+            "/api/events/{event_id}/{name}.jpg": {
+                "get": _does(
+                    "One of its pictures, where they were made.",
+                    _media("The picture.", "image/jpeg"),
+                    _EVENT,
+                    _in_path("name", {"type": "string", "enum": ["snapshot", "alarm"]}),
                 )
             },
             "/api/stream": {

@@ -10,6 +10,7 @@ from zmtwist.ingest.reconcile_actions import (
     Action,
     CloseEmpty,
     CloseFromFile,
+    HoldBack,
     LeaveOpen,
     MakeEvent,
     Report,
@@ -18,14 +19,16 @@ from zmtwist.ingest.reconcile_actions import (
 )
 from zmtwist.redact import mask
 
-_KINDS: Mapping[type, str] = {
+KINDS: Mapping[type, str] = {
     CloseFromFile: "close_from_file",
     CloseEmpty: "close_empty",
     MakeEvent: "make_event",
     SetAside: "set_aside",
     LeaveOpen: "leave_open",
+    HoldBack: "hold_back",
     Report: "report",
 }
+"""The names of what a recovery may do, for the API and the metrics."""
 
 
 def outcome_view(outcome: Outcome) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def outcome_view(outcome: Outcome) -> dict[str, Any]:
 def _action_view(action: Action) -> dict[str, Any]:
     monitor_id, event_id, path = _subject(action)
     return {
-        "kind": _KINDS[type(action)],
+        "kind": KINDS[type(action)],
         "monitor_id": monitor_id,
         "event_id": event_id,
         "path": path,
@@ -55,7 +58,7 @@ def _subject(action: Action) -> tuple[int, int | None, str | None]:
         return action.row.monitor_id, action.row.event_id, action.path
     if isinstance(action, CloseEmpty | LeaveOpen):
         return action.row.monitor_id, action.row.event_id, None
-    if isinstance(action, MakeEvent):
+    if isinstance(action, MakeEvent | HoldBack):
         return action.stray.monitor_id, None, action.stray.path
     if isinstance(action, SetAside):
         return action.monitor_id, None, action.path

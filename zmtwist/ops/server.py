@@ -24,14 +24,19 @@ from zmtwist.ops.desk import Desk, Running
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.feed import Feed
 from zmtwist.ops.figures import Figures
+from zmtwist.ops.gallery import Gallery
 from zmtwist.ops.guard import READS, Asked, PeerGuard, TokenGuard, peer
-from zmtwist.ops.http import ApiSite, LimitedFactory, connection_of, header, refuse
+from zmtwist.ops.http import ApiSite, LimitedFactory, argument, connection_of, header, refuse
 from zmtwist.ops.lag import Lag
+from zmtwist.ops.library import Library
 from zmtwist.ops.metrics import Metrics
+from zmtwist.ops.pages import Pages
 from zmtwist.ops.stream import Streams
+from zmtwist.ops.tickets import Tickets
 from zmtwist.ops.token import BadToken, token
 from zmtwist.settings import Settings
 from zmtwist.waiting import ended
+from zmtwist.zm.catalog import Site
 
 Guard = Callable[[Request], str]
 """Lets a request in, and says who makes it; or raises ApiError."""
@@ -80,7 +85,16 @@ class ApiService(Service):
         self._streams = Streams(reactor, self._feed)
         desk = Desk(running, self._figures, self._lag, wall, started_us, None if zone is None else ZoneInfo(zone))
         metrics = Metrics(reactor, running, self._figures, self._lag, lambda: len(self._streams), started_us)
-        self._root: IResource = Api(desk, metrics, self._streams).app.resource()
+        self._tickets = Tickets(wall)
+        self.gallery = Gallery(
+            reactor,
+            desk,
+            Library(running, site_of(settings)),
+            self._tickets,
+            lambda n: f"{settings.socks}/stream_{n}.sock",
+        )
+        self._pages = Pages.read()
+        self._root: IResource = Api(desk, metrics, self._streams, self.gallery, self._pages).app.resource()
         self._factories: list[LimitedFactory] = []
         self._ports: list[IListeningPort] = []
         self._listening: Deferred[None] = succeed(None)
@@ -92,15 +106,16 @@ class ApiService(Service):
 
     def startService(self) -> None:
         """Listen. What can't be listened on is logged, with what to do about it."""
-        super().startService()  # type: ignore[no-untyped-call]
+        Service.startService(self)
         self._lag.start()
         self._streams.start()
+        self.gallery.startService()
         self._listening = Deferred.fromCoroutine(self._listen())
         self._listening.addErrback(lambda failure: self.log.failure("the API can't be started", failure))
 
     def stopService(self) -> Deferred[None]:
         """Listen no more and end all connections."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        Service.stopService(self)
         self._lag.stop()
         self._streams.stop()
         return Deferred.fromCoroutine(self._stop())
@@ -139,6 +154,7 @@ class ApiService(Service):
         await DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         for factory in self._factories:
             factory.cut()
+        self.gallery.stopService()
 
     # Doors
 
@@ -157,11 +173,12 @@ class ApiService(Service):
 
     def _with_token(self) -> Guard:
         names = {socket.gethostname(), *self._settings.config.api.hosts}
-        guard = TokenGuard(token(self._settings.token_file), frozenset(names))
+        secret = token(self._settings.token_file)
+        guard = TokenGuard(secret, frozenset(names), self._pages.paths, self._tickets)
 
         def check(request: Request) -> str:
             guard.check(_asked(request))
-            return f"{getattr(request.getClientAddress(), 'host', 'somebody')} with the token"
+            return f"{getattr(request.getClientAddress(), 'host', 'somebody')} with the token"  # the page and tickets only read
 
         return check
 
@@ -186,6 +203,16 @@ def remove_dead_socket(path: str) -> None:
             return
 
 
+def site_of(settings: Settings) -> Site:
+    """The part of the settings that reads of the catalog depend on."""
+    return Site(
+        server_id=settings.server_id,
+        default_storage_id=settings.config.zmnext.ingest.default_storage_id,
+        events_dir=settings.events_dir,
+        web_dir=settings.web_root,
+    )
+
+
 def _asked(request: Request) -> Asked:
     return Asked(
         method=request.method.decode("ascii", "replace"),
@@ -194,4 +221,6 @@ def _asked(request: Request) -> Asked:
         or None,
         authorization=header(request, "authorization"),
         secure=request.isSecure(),
+        path=request.path.decode("latin-1"),
+        ticket=argument(request, "ticket"),
     )

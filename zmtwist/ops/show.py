@@ -23,6 +23,8 @@ def status_lines(answer: Answer) -> list[str]:
         f"monitors  {answer['monitors']['total']}: {monitors}",
         f"database  {clean(answer['database']['url'])}: {clean(answer['database']['error'] or 'ok')}",
     ]
+    if (inference := answer["inference"]) is not None:
+        lines.append(f"inference {_inference(inference)}")
     if (ingest := answer["ingest"]) is not None:
         lines.append(
             f"ingest    {ingest['queued']} changes wait, {ingest['committed']} written in {ingest['batches']} batches, "
@@ -36,8 +38,23 @@ def status_lines(answer: Answer) -> list[str]:
             )
         if ingest["last_error"]:
             lines.append(f"          {clean(ingest['last_error'])}")
+    lines += [
+        f"storage   {clean(one['trouble'])}; {clean(one['do'])}"
+        for one in answer["storages"]
+        if one["trouble"] is not None
+    ]
     lines.append(f"reactor   {1000 * lag['longest_of_last_minute']:.0f} ms late at most in the last minute")
     return lines
+
+
+def _inference(told: Answer) -> str:
+    lived = (
+        f"{told['state']} for {span(told['seconds_in_state'])}, {told['restarts_last_hour']} restarts in the last hour"
+    )
+    if told["state"] == "LIVE":
+        return lived
+    meaning = "" if told["state"] == "STOPPED" else ", nothing is detected without it"
+    return f"{lived}{meaning}: {clean(told['reason'])}"
 
 
 def monitors_lines(answer: Answer) -> list[str]:
@@ -119,7 +136,7 @@ def log_lines(answer: Answer) -> list[str]:
 
 def recovery_lines(answer: Answer) -> list[str]:
     """What a recovery did, or would do."""
-    done = [one for one in answer["actions"] if one["kind"] != "leave_open"]
+    done = [one for one in answer["actions"] if one["kind"] not in ("leave_open", "hold_back")]
     lines = [clean(one["text"]) for one in done]
     lines += [f"stopped: {clean(text)}" for text in answer["stopped"]]
     lines += [f"not done: {clean(text)}" for text in answer["failed"]]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
-from zmtwist.fleet.status import Transition, WorkerStatus
+from zmtwist.fleet.status import InferenceStatus, Transition, WorkerStatus
 from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.ingest.health import Health
+from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
 from zmtwist.ops.figures import LastEvent, MonitorFigures
-from zmtwist.ops.why import Advice, advise
+from zmtwist.ops.why import Advice, advise, with_health, with_storage
 from zmtwist.redact import mask
 
 
@@ -40,6 +43,9 @@ def monitor_view(
         "last_exit": None if status.last_exit is None else str(status.last_exit),
         "pid": status.pid,
         "digest": status.digest,
+        "adopted": status.adopted,
+        "restart_due": None if status.restart_due is None else mask(status.restart_due),
+        "legacy": mask(status.legacy) or None,
         "worker_events": status.worker_events,
         "missed_events": status.missed_events,
         "events_opened": figures.opened,
@@ -49,6 +55,53 @@ def monitor_view(
     if lines:
         shown["log"] = [mask(line) for line in status.lines]
     return shown
+
+
+def health_view(health: Health | None) -> dict[str, Any] | None:
+    """What its worker says of a monitor's camera; None where it was not heard of."""
+    if health is None:
+        return None
+    return {
+        "well": health.well,
+        "troubles": [
+            {"what": trouble.what, "since": at(trouble.since_us), "message": mask(trouble.message)}
+            for trouble in health.troubles
+        ],
+        "streams": [
+            {
+                "id": stream.stream_id,
+                "state": stream.state,
+                "since": at(stream.since_us),
+                "message": mask(stream.message),
+                "attempt": stream.attempt,
+            }
+            for stream in health.streams
+        ],
+        "failures": health.failures,
+        "last_failed": at(health.failed_us or None),
+        "last_restored": at(health.restored_us or None),
+        "state": mask(health.state) or None,
+        "state_since": at(health.state_us or None),
+    }
+
+
+def inference_view(status: InferenceStatus | None, now_us: int) -> dict[str, Any] | None:
+    """The shared inference, with its last log lines."""
+    if status is None:
+        return None
+    return {
+        "state": status.state.value,
+        "reason": mask(status.reason),
+        "since": at(status.since_us),
+        "seconds_in_state": round(max(0, now_us - status.since_us) / 1e6, 1),
+        "next_retry": at(status.next_start_us),
+        "restarts_last_hour": status.restarts_last_hour,
+        "last_exit": None if status.last_exit is None else str(status.last_exit),
+        "pid": status.pid,
+        "adopted": status.adopted,
+        "socket": status.socket,
+        "log": [mask(line) for line in status.lines],
+    }
 
 
 def event_view(event: LastEvent | None) -> dict[str, Any] | None:
@@ -74,9 +127,27 @@ def writer_view(figures: WriterFigures, queued: int) -> dict[str, Any]:
     return shown
 
 
-def why_view(status: WorkerStatus, name: str, now_us: int) -> dict[str, Any]:
-    """What is wrong with a monitor and what to do, in one line and in parts."""
-    return advice_view(status.monitor_id, name, status.state.value, advise(status, now_us))
+def storages_view(known: Mapping[str, Storage]) -> list[dict[str, Any]]:
+    """The storages that are recorded to. `free_bytes` and `total_bytes` are None until one has been looked at."""
+    return [
+        {
+            "path": root,
+            "free_bytes": None if one.seen is None else one.seen.free_bytes,
+            "total_bytes": None if one.seen is None else one.seen.total_bytes,
+            "trouble": None if one.trouble is None else one.trouble.what,
+            "do": None if one.trouble is None else one.trouble.remedy,
+        }
+        for root, one in known.items()
+    ]
+
+
+def why_view(
+    status: WorkerStatus, name: str, now_us: int, storage: Trouble | None = None, health: Health | None = None
+) -> dict[str, Any]:
+    """What is wrong with a monitor and what to do, in one line and in parts. `storage`: what is wrong with the one it records to; `health`:
+    what its worker says of the camera."""
+    advice = with_storage(with_health(advise(status, now_us), health, now_us), storage)
+    return advice_view(status.monitor_id, name, status.state.value, advice)
 
 
 def advice_view(monitor_id: int, name: str, state: str | None, advice: Advice) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.ingest.health import Health
+from zmtwist.ingest.storages import Trouble
 
 FIRST_PICTURE_US = 15_000_000
 """A camera may take this long to give its first picture, in microseconds."""
@@ -46,7 +48,37 @@ _BY_WORDS: tuple[tuple[str, str], ...] = (
 
 def advise(status: WorkerStatus, now_us: int) -> Advice:
     """What to tell of a worker at `now_us` (microseconds since the epoch)."""
-    return _BY_STATE[status.state](status, now_us)
+    advice = _BY_STATE[status.state](status, now_us)
+    # That ZoneMinder captures it too is wrong whatever the worker does; the text itself says what to do.
+    return Advice(f"{advice.what}. {status.legacy}", advice.remedy) if status.legacy else advice
+
+
+def with_storage(advice: Advice, trouble: Trouble | None) -> Advice:
+    """The same, with what is wrong with the storage that the monitor records to: that keeps it from recording whatever its state."""
+    if trouble is None or trouble.what in advice.what:
+        return advice
+    remedy = "; ".join(part for part in (trouble.remedy, advice.remedy) if part)
+    return Advice(f"{trouble.what} ({advice.what})", remedy)
+
+
+def with_health(advice: Advice, health: Health | None, now_us: int) -> Advice:
+    """The same, with what its worker says of the camera: a stream may be away, or may just have failed, while others deliver."""
+    if health is None or health.well:
+        return advice
+    told = [(trouble.what, "has failed", trouble.since_us, trouble.message) for trouble in health.troubles]
+    told += [
+        (f"stream {stream.stream_id}", f"is {stream.state}", stream.since_us, stream.message)
+        for stream in health.streams
+        if stream.state != "connected"
+    ]
+    said = "; ".join(
+        f"{what} {how} for {_span(now_us - since_us)}" + (f" ({message})" if message else "")
+        for what, how, since_us, message in told
+    )
+    remedy = "" if "check" in advice.remedy and "camera" in advice.remedy else "check the camera and its network"
+    return Advice(
+        f"{advice.what}. Its worker says: {said}", "; ".join(part for part in (advice.remedy, remedy) if part)
+    )
 
 
 def absent(reason: str) -> Advice:
@@ -88,7 +120,8 @@ def _retry(status: WorkerStatus, now_us: int) -> str:
 def _live(status: WorkerStatus, now_us: int) -> Advice:
     rate = status.frames_per_second
     shown = "media move" if rate is None else f"{rate:.1f} frames a second"
-    return Advice(f"{shown}, for {_span(now_us - status.since_us)}", well=True)
+    due = f"; it is started anew when its clip ends: {status.restart_due}" if status.restart_due else ""
+    return Advice(f"{shown}, for {_span(now_us - status.since_us)}{due}", well=True)
 
 
 def _failed(status: WorkerStatus, now_us: int) -> Advice:

@@ -96,7 +96,7 @@ class _Composer:
         broker = parse_broker(config.mqtt_url) if config.mqtt_url is not None else None
         if broker is not None:
             children.append(mqtt_node(broker, monitor.id))
-        self._share(children)
+        shares = self._share(children)
         self._warn(mode, children, source)
 
         root = {**source.node, "children": children}
@@ -107,6 +107,7 @@ class _Composer:
             store_root=None if store is None else store["cfg"]["root"],
             pre_roll_sec=store["cfg"]["pre_roll_sec"] if store is not None and mode == "event" else 0,
             detect_size=detect_size(children, monitor) if source.detect_stream == MAIN_STREAM else None,
+            shares_inference=shares,
             private=private,
             warnings=tuple(map(mask, self.warnings)),
             secrets=tuple(dict.fromkeys((*source.secrets, *_of_broker(broker), *secrets(stored or [])))),
@@ -156,11 +157,14 @@ class _Composer:
         }
         return {"id": "detect", "kind": "decode_detect", "cfg": cfg, "queue_depth": 4}
 
-    def _share(self, children: list[Node]) -> None:
-        if self.inference is not None:
-            for node in walk(children):
-                if node["kind"] in DETECTORS:
-                    node["cfg"] |= {"infer_endpoint": self.inference.endpoint, "gpu_id": self.inference.gpu_id}
+    def _share(self, children: list[Node]) -> bool:
+        """Have the detectors use the shared inference, where there is one; whether any does."""
+        detectors = [node for node in walk(children) if node["kind"] in DETECTORS]
+        if self.inference is None:
+            return False
+        for node in detectors:
+            node["cfg"] |= {"infer_endpoint": self.inference.endpoint, "gpu_id": self.inference.gpu_id}
+        return bool(detectors)
 
     def _warn(self, mode: str, children: list[Node], source: Capture) -> None:
         if mode == "event" and not can_trigger(children, self.config.trigger_types):

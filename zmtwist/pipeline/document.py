@@ -31,6 +31,8 @@ class Document:
     """By how many seconds a triggered clip begins before its trigger; 0 outside event mode."""
     detect_size: tuple[int, int] | None = None
     """The size of the picture in which objects are detected, before it is turned upright; None where that is not known."""
+    shares_inference: bool = False
+    """Its detectors send their pictures to the inference that all workers share."""
     private: bool = False
     """The recording is masked: nobody may be shown the camera's own stream."""
     warnings: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class _Open:
         self.target: Path | None = None
 
     def write(self, packet: Packet) -> None:
-        self.clip.write(packet)
+        with suppress(OSError):  # what did not fit is told at the close
+            self.clip.write(packet)
         self.frames += 1
         # A first time of 0 counts as none yet, as in the captures: a run's first clip has one group of pictures more than the
         # others, and its duration is short by one frame.
@@ -152,8 +154,11 @@ class Recorder:
         self._log("INFO", f"store: recording_opening token={token} cause={cause}")
 
     def _finish(self, current: _Open) -> None:
-        """Close the file and write its sidecar."""
-        current.clip.close()
+        """Close the file and write its sidecar. On a full disk the clip stays as it is, and is announced all the same."""
+        try:
+            current.clip.close()
+        except OSError as error:
+            self._log("ERROR", f"store: cannot finish {current.path}: {error.strerror}")
         path = str(current.path)
         sidecar = {
             "cause": current.cause,

@@ -38,11 +38,16 @@ class DetectedObject(msgspec.Struct, frozen=True, gc=False):
         return (self.x, self.y, self.w, self.h)
 
 
-class Detection(msgspec.Struct, frozen=True, gc=False, tag="detection", tag_field="type"):
-    """Objects seen in one frame. `detections` and `pts_usec` are one published shape, `objects` and `frame_pts_us` the other."""
+class OfFrame(msgspec.Struct, frozen=True, gc=False):
+    """What belongs to one frame of one of the worker's streams; `pts_usec` is that frame's presentation time in microseconds."""
 
     stream_id: int = 0
     pts_usec: int | None = None
+
+
+class Detection(OfFrame, frozen=True, gc=False, tag="detection", tag_field="type"):
+    """Objects seen in one frame. `detections` and `pts_usec` are one published shape, `objects` and `frame_pts_us` the other."""
+
     frame_pts_us: int | None = None
     detections: tuple[DetectedObject, ...] = ()
     objects: tuple[DetectedObject, ...] = ()
@@ -62,12 +67,10 @@ class TrackedDetection(Detection, frozen=True, gc=False, tag="tracked_detection"
     """A detection whose objects carry a `track_id` that stays the same from frame to frame."""
 
 
-class Motion(msgspec.Struct, frozen=True, gc=False, tag="motion", tag_field="type"):
+class Motion(OfFrame, frozen=True, gc=False, tag="motion", tag_field="type"):
     """Motion in one frame: `changed` cells (motion_gate) or `pixels` (motion_pixel_diff). One comes per frame while there is motion."""
 
-    stream_id: int = 0
     changed: int | None = None
-    pts_usec: int | None = None
     algorithm: str | None = None
     monitor: int | None = None
     pixels: int | None = None
@@ -79,24 +82,20 @@ class Motion(msgspec.Struct, frozen=True, gc=False, tag="motion", tag_field="typ
         return self.changed if self.changed is not None else self.pixels or 0
 
 
-class ZoneMotion(msgspec.Struct, frozen=True, gc=False, tag="zone_motion", tag_field="type"):
+class ZoneMotion(OfFrame, frozen=True, gc=False, tag="zone_motion", tag_field="type"):
     """Motion inside one zone: changed pixels and blobs."""
 
     zone: int | str | None = None
     pixels: int = 0
     blobs: int = 0
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
-class Description(msgspec.Struct, frozen=True, gc=False, tag="description", tag_field="type"):
+class Description(OfFrame, frozen=True, gc=False, tag="description", tag_field="type"):
     """A model's sentence about the scene; `threat_level` is LOW, MEDIUM or HIGH where the model was asked for it."""
 
     text: str = ""
     prompt: str | None = None
     model: str | None = None
-    stream_id: int = 0
-    pts_usec: int | None = None
     threat_level: str | None = None
     scene_confidence: float | None = None
     label: str | None = None
@@ -141,7 +140,7 @@ class ReviewAssets(msgspec.Struct, frozen=True, gc=False, tag="review_assets", t
     tubes: tuple[Any, ...] = ()
 
 
-class Analytics(msgspec.Struct, frozen=True, gc=False, tag="analytics", tag_field="type"):
+class Analytics(OfFrame, frozen=True, gc=False, tag="analytics", tag_field="type"):
     """A rule fired: `rule_type` is intrusion, linecross, loiter or fall."""
 
     rule: str = ""
@@ -150,11 +149,9 @@ class Analytics(msgspec.Struct, frozen=True, gc=False, tag="analytics", tag_fiel
     label: str | None = None
     dwell_sec: float | None = None
     direction: str | None = None
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
-class Alert(msgspec.Struct, frozen=True, gc=False, tag="alert", tag_field="type"):
+class Alert(OfFrame, frozen=True, gc=False, tag="alert", tag_field="type"):
     """An object that the worker's own policy thinks worth an alert."""
 
     track_id: int | str | None = None
@@ -162,8 +159,6 @@ class Alert(msgspec.Struct, frozen=True, gc=False, tag="alert", tag_field="type"
     bbox: tuple[float, float, float, float] | None = None
     confidence: float = 0.0
     reason: str | None = None
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
 class Sound(msgspec.Struct, frozen=True, gc=False):
@@ -173,12 +168,10 @@ class Sound(msgspec.Struct, frozen=True, gc=False):
     confidence: float = 0.0
 
 
-class AudioEvent(msgspec.Struct, frozen=True, gc=False, tag="audio_event", tag_field="type"):
+class AudioEvent(OfFrame, frozen=True, gc=False, tag="audio_event", tag_field="type"):
     """Sounds recognised in one window of audio."""
 
     events: tuple[Sound, ...] = ()
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
 class Plate(msgspec.Struct, frozen=True, gc=False):
@@ -190,12 +183,10 @@ class Plate(msgspec.Struct, frozen=True, gc=False):
     watchlisted: bool = False
 
 
-class Plates(msgspec.Struct, frozen=True, gc=False, tag="lpr", tag_field="type"):
+class Plates(OfFrame, frozen=True, gc=False, tag="lpr", tag_field="type"):
     """Number plates read in one frame."""
 
     plates: tuple[Plate, ...] = ()
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
 class Face(msgspec.Struct, frozen=True, gc=False):
@@ -206,47 +197,37 @@ class Face(msgspec.Struct, frozen=True, gc=False):
     bbox: tuple[float, float, float, float] | None = None
 
 
-class Faces(msgspec.Struct, frozen=True, gc=False, tag="face", tag_field="type"):
+class Faces(OfFrame, frozen=True, gc=False, tag="face", tag_field="type"):
     """Faces seen in one frame."""
 
     faces: tuple[Face, ...] = ()
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
-class Pose(msgspec.Struct, frozen=True, gc=False, tag="pose", tag_field="type"):
+class Pose(OfFrame, frozen=True, gc=False, tag="pose", tag_field="type"):
     """Body poses; their inner form differs between models and is kept as it came."""
 
     poses: tuple[Any, ...] = ()
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
-class Segmentation(msgspec.Struct, frozen=True, gc=False, tag="segmentation", tag_field="type"):
+class Segmentation(OfFrame, frozen=True, gc=False, tag="segmentation", tag_field="type"):
     """Segmented objects; their inner form differs between models and is kept as it came."""
 
     segments: tuple[Any, ...] = ()
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
-class Reasoning(msgspec.Struct, frozen=True, gc=False, tag="reasoning", tag_field="type"):
+class Reasoning(OfFrame, frozen=True, gc=False, tag="reasoning", tag_field="type"):
     """A model's longer reasoning about a track or scene."""
 
     text: str = ""
     mode: str | None = None
     track_id: int | str | None = None
     label: str | None = None
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
-class BackgroundPlate(msgspec.Struct, frozen=True, gc=False, tag="background_plate", tag_field="type"):
+class BackgroundPlate(OfFrame, frozen=True, gc=False, tag="background_plate", tag_field="type"):
     """A picture of the scene without moving objects was written."""
 
     path: str | None = None
-    stream_id: int = 0
-    pts_usec: int | None = None
 
 
 class StreamState(msgspec.Struct, frozen=True, gc=False):

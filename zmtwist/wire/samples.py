@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 _SEQUENCES = 1 << 32
 _HALF = 1 << 31
@@ -50,4 +50,4 @@ class EventCount:
                 return self
             missed = sequence
         expected = (sequence + 1) % _SEQUENCES
-        return evolve(self, expected=expected, received=self.received + 1, missed=self.missed + missed)
+        return EventCount(expected, self.received + 1, self.missed + missed)

@@ -150,9 +150,9 @@ def _lock_counts(
     resized = [
         place
         for handle, place in known.items()
-        if (closed := touches[handle].closed) is not None
+        if (size := touches[handle].disk_bytes) is not None
         and place.event_id in rows
-        and closed.disk_bytes != rows[place.event_id].disk_bytes
+        and size != rows[place.event_id].disk_bytes
     ]
     lock = sql.dialect.for_update
     if not resized or len(resized) + len(opened) == 1 or not lock:

@@ -14,8 +14,8 @@ class Touch:
     """What a batch says of one event. Built by `fold`, read only after that.
 
     `length_us`, `tally` and `cause` are the last ones given, `frames_seen` is the highest count, `notes` are in order; `first` is what its
-    first frame became, `frames` are the others. Once an event is closed, only notes, tags and data (`late`) are still taken (a description
-    may come late): its figures are final.
+    first frame became, `frames` are the others, `disk_bytes` is the last size given. Once an event is closed, only notes, tags, data
+    (`late`) and its size are still taken (a description may come late, and pictures are made): its other figures are final.
     """
 
     handle: str
@@ -31,6 +31,7 @@ class Touch:
     data: list[AddData] = attrs.field(factory=list)
     late: list[AddData] = attrs.field(factory=list)
     closed: CloseEvent | None = None
+    disk_bytes: int | None = None
 
     @property
     def all_data(self) -> list[AddData]:
@@ -53,6 +54,7 @@ class Touch:
             or self.data
             or self.late
             or self.closed
+            or self.disk_bytes is not None
         )
 
 
@@ -86,6 +88,8 @@ def fold(changes: Iterable[Change]) -> dict[str, Touch]:
 def _update(touch: Touch, change: UpdateEvent) -> None:
     if change.note:
         touch.notes.append(change.note)
+    if change.disk_bytes is not None:
+        touch.disk_bytes = change.disk_bytes
     if touch.closed is not None:
         return
     if change.length_us is not None:
@@ -104,3 +108,4 @@ def _close(touch: Touch, change: CloseEvent) -> None:
     if change.cause is not None:
         touch.cause = change.cause
     touch.length_us, touch.tally, touch.closed = change.length_us, change.tally, change
+    touch.disk_bytes = change.disk_bytes

@@ -20,7 +20,7 @@ _NEEDED: Mapping[str, frozenset[str]] = {
     "Storage": frozenset({"SELECT", "UPDATE"}),
     "Events": _WRITE,
     "Frames": _WRITE | {"DELETE"},
-    **dict.fromkeys(BUCKETS, _ADD),
+    **dict.fromkeys(BUCKETS, _WRITE),  # they are read with a lock, which MySQL allows to none who may not write
     "Event_Summaries": _WRITE,
     "Monitor_Status": _WRITE,
     "Tags": _WRITE,

@@ -52,13 +52,14 @@ class EventRow:
 @attrs.define
 class Update:
     """What to write of one event. `frames` are to be inserted, in place of all that are stored if `rewritten`. `grown` is by how many
-    bytes its size on disk changes; `ends`: it was open before; `name` is what it is called from now on, unless a user has named it.
-    `first` is what a stored first frame becomes; `renumbered` are the FrameIds that change, for rows of data that name them."""
+    bytes its size on disk changes, to `disk_bytes`; `ends`: it was open before; `name` is what it is called from now on, unless a user has
+    named it. `first` is what a stored first frame becomes; `renumbered` are the FrameIds that change, for rows of data that name them."""
 
     place: EventPlace
     frames: list[Frame] = attrs.field(factory=list)
     rewritten: bool = False
     grown: int = 0
+    disk_bytes: int = 0
     ends: bool = False
     name: str | None = None
     first: Frame | None = None
@@ -126,8 +127,10 @@ def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, z
     columns = update.columns
     if touch.notes and (notes := add_notes(row.notes, touch.notes, schema.column("Events", "Notes"))) != row.notes:
         columns["Notes"] = notes
-    if row.ended and touch.closed is None:
-        return update  # its figures are final
+    if row.ended and touch.closed is None:  # its other figures are final
+        if touch.disk_bytes is not None:
+            _resize(update, touch.disk_bytes, row)
+        return update
     if touch.cause is not None:
         columns["Cause"] = fit(touch.cause, schema.column("Events", "Cause"))
     if not row.ended:  # else its frames are all there, and may have got other numbers since
@@ -139,6 +142,7 @@ def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, z
         if not row.ended:
             row = attrs.evolve(row, data_frames=row.data_frames.union(change.frame_id for change in touch.data))
         _close(update, touch.closed, row, last, schema, zone)
+        _resize(update, touch.disk_bytes or 0, row)
         return update
     if touch.length_us is not None:
         columns["Length"] = _length(touch.length_us)
@@ -180,11 +184,14 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
         **_scores(tally, schema),
         "DefaultVideo": closed.video_name or "",
         "Videoed": 1 if closed.video_name else 0,
-        "DiskSpace": max(0, closed.disk_bytes),
     }
-    update.grown = max(0, closed.disk_bytes) - row.disk_bytes
     update.ends = not row.ended
     update.name = fit(update.place.final_name, schema.column("Events", "Name"))
+
+
+def _resize(update: Update, disk_bytes: int, row: EventRow) -> None:
+    update.columns["DiskSpace"] = update.disk_bytes = max(0, disk_bytes)
+    update.grown = update.disk_bytes - row.disk_bytes
 
 
 def _length(length_us: int) -> str:

@@ -1,8 +1,8 @@
 """What a batch leaves behind: what is still to be done after its commit, and how to tell whether it landed if the commit's answer was lost.
 
 Everything but an INSERT of an event may be written twice without harm: figures are absolute, frames are taken only above the highest
-that is stored, notes only if they are new. So it is enough to know about one event that was opened, or about one that was closed (whose
-size is added to its storage once).
+that is stored, notes only if they are new. So it is enough to know about one event that was opened, or about one that was closed or
+whose size has changed (what it grows by is added to its storage once).
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from zmtwist.zm.update import Update
 class Witness:
     """Something that is in the database if and only if the batch that wrote it is."""
 
-    kind: Literal["opened", "closed", "frame"]
+    kind: Literal["opened", "closed", "frame", "resized"]
     event_id: int
     monitor_id: int
     start: datetime
     frame_id: int = 0
+    disk_bytes: int = 0
 
 
 @attrs.frozen
@@ -50,17 +51,20 @@ def grown(updates: Iterable[Update]) -> dict[int, int]:
 
 
 def witness_of(updates: Sequence[Update], places: Mapping[str, EventPlace]) -> Witness | None:
-    """The best there is: an event that the batch opened, else one that it closed, else a frame. None: write it again without harm."""
+    """The best there is: an event that the batch opened, else one that it closed, else a frame, else a size. None: write it again without
+    harm."""
     if places:
         last = max(places.values(), key=lambda place: place.event_id)
         return Witness("opened", last.event_id, last.monitor_id, last.start)
-    for kind in ("closed", "frame"):
+    for kind in ("closed", "frame", "resized"):
         for update in updates:
             here = update.place
             if kind == "closed" and update.ends:
                 return Witness("closed", here.event_id, here.monitor_id, here.start)
             if kind == "frame" and update.frames and not update.rewritten:
                 return Witness("frame", here.event_id, here.monitor_id, here.start, update.frames[-1].frame_id)
+            if kind == "resized" and update.grown:
+                return Witness("resized", here.event_id, here.monitor_id, here.start, disk_bytes=update.disk_bytes)
     return None
 
 
@@ -73,11 +77,15 @@ def landed(sql: Sql, witness: Witness) -> bool:
     """
     sql.begin()
     lock = sql.dialect.for_update
-    found = sql.one(f"SELECT MonitorId, EndDateTime, StartDateTime FROM Events WHERE Id = %s {lock}", witness.event_id)
+    found = sql.one(
+        f"SELECT MonitorId, EndDateTime, StartDateTime, DiskSpace FROM Events WHERE Id = %s {lock}", witness.event_id
+    )
     if found is None or found[0] != witness.monitor_id or str(found[2]) != str(witness.start):
         return False
     if witness.kind == "closed":
         return found[1] is not None
+    if witness.kind == "resized":
+        return found[3] is not None and int(found[3]) == witness.disk_bytes
     if witness.kind == "frame":
         last = sql.one("SELECT FrameId FROM Frames WHERE EventId = %s ORDER BY Id DESC LIMIT 1", witness.event_id)
         return last is not None and int(last[0]) >= witness.frame_id

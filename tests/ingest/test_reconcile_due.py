@@ -1,0 +1,50 @@
+"""When the recovery looks: soon after a worker's exit, later where it could not, and once more a while after the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from zmtwist.ingest.hands import InHand
+from zmtwist.ingest.reconcile import AGAIN_SECONDS, GONE_SECONDS, Reconciler
+from zmtwist.zm.errors import Retryable
+
+
+class Run:
+    """A recovery whose passes end where they begin, since the database is away."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.looked_at: list[float] = []
+        self.ingest: Any = SimpleNamespace(in_hand=InHand, writer=SimpleNamespace(idle=True))
+        nothing: Any = None
+
+        async def own() -> Mapping[int, Any]:
+            self.looked_at.append(self.clock.seconds())
+            raise Retryable("away")
+
+        async def living() -> Mapping[int, int]:
+            return {}
+
+        self.recovery = Reconciler(self.clock, nothing, nothing, nothing, self.ingest, own, living, wall=lambda: 0)
+        self.recovery.startService()
+
+    def wait(self, seconds: float) -> None:
+        self.clock.pump([0.5] * round(seconds * 2))
+
+
+def test_an_exit_is_looked_at_soon_although_another_look_is_due_later():
+    run = Run()
+    run.ingest.after_gone(1)
+    run.wait(10)
+    assert run.looked_at == [GONE_SECONDS]
+    run.ingest.after_gone(2)
+    run.wait(10)
+    assert run.looked_at[1:] == [10 + GONE_SECONDS]
+    run.wait(AGAIN_SECONDS)
+    assert run.looked_at[2:] == [GONE_SECONDS + AGAIN_SECONDS, 10 + GONE_SECONDS + AGAIN_SECONDS]
+    run.recovery.stopService()
+    assert not run.clock.getDelayedCalls()

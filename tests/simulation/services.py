@@ -1,0 +1,187 @@
+"""What blocks on threads in production, on the simulated clock: the database, which outlives the service, and files."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from tests.simulation.world import Host, World
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.spoolfile import SpoolFile
+from zmtwist.zm import embedded
+from zmtwist.zm.dialect import SQLITE, Sql
+from zmtwist.zm.errors import CommitLost, Retryable
+from zmtwist.zm.pool import Database
+from zmtwist.zm.url import DatabaseUrl
+
+
+@cache
+def _empty() -> bytes:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    embedded.create_tables(connection)
+    return connection.serialize()
+
+
+class Server:
+    """The database server: ZoneMinder's tables in memory. `state` is up, away (it refuses at once) or hung (it answers when it is back).
+
+    `commits_to_lose`: the answers to so many of the next commits get lost, be they carried out or not. `at_commit` is called once, between
+    the next commit and its answer.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.deserialize(_empty())
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.state = "up"
+        self.commits_to_lose = 0
+        self.at_commit: Callable[[], None] | None = None
+        self._hung: list[tuple[Host, Callable[[], None]]] = []
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self.connection.execute(statement, values).fetchall()
+
+    def back(self) -> None:
+        """It answers again. What it was doing for a service that was killed meanwhile is carried out, or it is not."""
+        self.state = "up"
+        hung, self._hung = self._hung, []
+        for host, call in hung:
+            if not host.dead or self.world.chance.random() < 0.5:
+                call()
+
+    def call(self, host: Host, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run `function` as one transaction, and say what came of it."""
+        chance = self.world.chance
+
+        def arrived() -> None:
+            if self.state == "hung":
+                self._hung.append((host, carry_out))
+            elif self.state == "away":
+                done(Failure(Retryable("the database is away")))
+            else:
+                carry_out()
+
+        def carry_out() -> None:
+            before = self.connection.total_changes
+            result = self._transaction(function)
+            if self.at_commit is not None and self.connection.total_changes != before:
+                at_commit, self.at_commit = self.at_commit, None
+                at_commit()
+            host.callLater(chance.uniform(0.001, 0.01), done, result)
+
+        host.callLater(chance.uniform(0.001, 0.01), arrived)
+
+    def _transaction(self, function: Callable[[], Any]) -> Any:
+        connection, chance = self.connection, self.world.chance
+        before = connection.total_changes
+        try:
+            result = function()
+        except Exception as error:
+            if connection.in_transaction:
+                connection.rollback()
+            return Failure(error)
+        if self.commits_to_lose and connection.total_changes != before:
+            self.commits_to_lose -= 1
+            lands = chance.random() < 0.5
+            self.world.tell(f"the answer to a commit is lost; it is {'in' if lands else 'not in'} the database")
+            if not lands:
+                connection.rollback()
+            elif connection.in_transaction:
+                connection.commit()
+            return Failure(CommitLost("lost connection (in COMMIT)", 2013, result))
+        if connection.in_transaction:
+            connection.commit()
+        return result
+
+
+class SimulatedDatabase(Database):
+    """`zm.pool.Database` without threads: everything but the schema's memory is the server's."""
+
+    def __init__(self, host: Host, url: DatabaseUrl, server: Server) -> None:
+        super().__init__(host, url)
+        self._host = host
+        self._server = server
+
+    def startService(self) -> None:
+        Service.startService(self)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return succeed(None)
+
+    def interact(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        if not self.running:
+            return fail(Retryable("the database service is not running"))
+        answer: Deferred[Any] = Deferred()
+
+        def run() -> Any:
+            cursor = self._server.connection.cursor()
+            try:
+                return function(Sql(cursor, SQLITE), *args, **kwargs)
+            finally:
+                cursor.close()
+
+        def done(result: Any) -> None:
+            answer.callback(self._translated(result) if isinstance(result, Failure) else result)
+
+        self._server.call(self._host, run, done)
+        return answer
+
+
+class SimulatedDisk(Disk):
+    """`ingest.disk.Disk` whose threads take simulated time; `Slowness` says how much."""
+
+    def __init__(self, host: Host, threads: int, slowness: Slowness) -> None:
+        self._host = host
+        self._free_at = [0.0] * threads
+        self._slowness = slowness
+        self._spools: list[SpoolFile] = []
+        host.at_death.append(self._die)
+
+    def startService(self) -> None:
+        Service.startService(self)
+
+    def stopService(self) -> None:
+        Service.stopService(self)
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, SpoolFile) and owner not in self._spools:
+            self._spools.append(owner)
+        answer: Deferred[Any] = Deferred()
+
+        def work() -> None:
+            try:
+                result = function(*args, **kwargs)
+            except Exception as error:
+                result = Failure(error)
+            self._host.callLater(0.0001, answer.callback, result)
+
+        now = self._host.seconds()
+        thread = self._free_at.index(min(self._free_at))
+        over = max(now, self._free_at[thread]) + self._slowness.next()
+        self._free_at[thread] = over
+        self._host.callLater(over - now, work)
+        return answer
+
+    def _die(self) -> None:
+        for spool in self._spools:
+            spool.close()
+
+
+class Slowness:
+    """How long the storage takes for one thing."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.slow = False
+
+    def next(self) -> float:
+        return self._world.chance.uniform(0.2, 2.0) if self.slow else self._world.chance.uniform(0.0005, 0.003)

@@ -1,0 +1,35 @@
+"""Posts: what one process at a time may fill, such as 'worker of monitor 3'. Each has a lock, a record, a socket, and a name for people."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Whose:
+    """Whom a process serves, as the log tells it. `monitor_id` is None where all monitors share it."""
+
+    name: str
+    monitor_id: int | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def of_monitor(monitor_id: int) -> Whose:
+    """The worker of this monitor."""
+    return Whose(f"monitor {monitor_id}", monitor_id)
+
+
+@attrs.frozen
+class Post:
+    """One post. `lock` and `record` are files, `socket` is where its process listens.
+
+    `options` are those that, besides `--socket`, its process has on its command line and no other post's has.
+    """
+
+    whose: Whose
+    lock: str
+    record: str
+    socket: str
+    options: tuple[tuple[str, str], ...] = ()

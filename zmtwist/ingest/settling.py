@@ -1,0 +1,103 @@
+"""What becomes of a clip that was saved: it is seen in its place, or brought there, and only then is its event closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from zmtwist.changes import Change, ClipSaved, CloseEvent
+from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_clip
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.session import Session
+from zmtwist.ingest.storages import Storages
+from zmtwist.ingest.unheard import find_unheard
+from zmtwist.zm.paths import EventPlace, with_codec
+
+SETTLE_FIRST_DELAY = 0.5
+SETTLE_LAST_DELAY = 30.0
+MEASURED_AT_ONCE = 2
+
+
+class Settling:
+    """Storage that is away, full, read-only or not the right one is waited for, not given up. `submit` takes the closes."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        disk: Disk,
+        storages: Storages,
+        session: Callable[[int], Session],
+        submit: Callable[[int, Sequence[Change]], None],
+    ) -> None:
+        self._reactor = reactor
+        self._disk = disk
+        self._storages = storages
+        self._session = session
+        self._submit = submit
+        self._measuring = DeferredSemaphore(MEASURED_AT_ONCE)
+
+    async def settle(self, saved: ClipSaved, place: EventPlace) -> None:
+        """See the clip in its place, then close its event."""
+        # The first clip of a run opens before the worker has told its codec.
+        place = with_codec(place, self._session(place.monitor_id).codec_id)
+        delay = SETTLE_FIRST_DELAY
+        while True:
+            try:
+                if not saved.path:
+                    saved = await self._measuring.run(self._find, saved, place)
+                clip = await self._settled(saved, place)
+            except (ClipMissing, ClipForeign) as error:
+                self.log.error(
+                    "monitor {monitor_id}: event {event_id} is closed without its clip: {error}",
+                    monitor_id=place.monitor_id,
+                    event_id=place.event_id,
+                    error=str(error),
+                )
+                self._close(saved, place, None, str(error))
+                return
+            except OSError as error:
+                self.log.warn(
+                    "monitor {monitor_id}: the clip of event {event_id} can't be looked at yet: {error}",
+                    monitor_id=place.monitor_id,
+                    event_id=place.event_id,
+                    error=str(error),
+                )
+                await deferLater(self._reactor, delay)
+                delay = min(SETTLE_LAST_DELAY, 2 * delay)
+            else:
+                self._storages.holds(place.root, clip.path)
+                self._close(saved, place, clip, None)
+                return
+
+    async def _settled(self, saved: ClipSaved, place: EventPlace) -> SettledClip:
+        """Raises ClipMissing only for a clip that is missing on the storage which it was recorded to, else OSError."""
+        try:
+            return await self._disk.run(settle_clip, place, saved.path)
+        except ClipMissing as error:
+            if await self._storages.doubted(place.root):
+                raise OSError(f"{error}: another disk is mounted at {place.root}") from None
+            raise
+
+    def _find(self, saved: ClipSaved, place: EventPlace) -> Deferred[ClipSaved]:
+        options = self._session(place.monitor_id).options
+        return self._disk.run(find_unheard, saved, place, options.pre_roll_us, options.zone)
+
+    def _close(self, saved: ClipSaved, place: EventPlace, clip: SettledClip | None, note: str | None) -> None:
+        closed = CloseEvent(
+            handle=saved.handle,
+            length_us=saved.duration_us,
+            frames=saved.frames,
+            tally=saved.tally,
+            settle=saved.settle,
+            video_name=place.video_name if clip is not None else None,
+            disk_bytes=clip.disk_bytes if clip is not None else 0,
+            cause=saved.cause,
+            note=note,
+        )
+        self._submit(place.monitor_id, [closed])

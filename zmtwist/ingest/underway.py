@@ -1,0 +1,43 @@
+"""What is being recorded or seen right now, for those who want to know at once rather than from the database. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from zmtwist.changes import Tally
+from zmtwist.ingest.session import Session
+from zmtwist.zm.paths import EventPlace
+
+
+@attrs.frozen
+class UnderWay:
+    """One event that is not over. `event_id` is None until its row is committed; `records` says whether it has a clip. Wall times in
+    microseconds since the epoch; `active_us` is that of the last alarm, 0 for none."""
+
+    monitor_id: int
+    event_id: int | None
+    records: bool
+    start_us: int
+    active_us: int
+    cause: str
+    labels: tuple[str, ...]
+    tally: Tally
+
+
+def under_way(sessions: Iterable[Session], places: Mapping[str, EventPlace]) -> Iterator[UnderWay]:
+    """The open events of `sessions`, with the ids that `places` has for them."""
+    for session in sessions:
+        for clip in session.clips:
+            place = places.get(clip.handle)
+            yield UnderWay(
+                monitor_id=session.monitor_id,
+                event_id=None if place is None else place.event_id,
+                records=clip.token is not None,
+                start_us=clip.start_us,
+                active_us=clip.seen_us,
+                cause=clip.cause,
+                labels=clip.labels,
+                tally=clip.tally,
+            )

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "zmtwist"
-LEAVES = {"_version", "changes", "config", "interfaces", "happenings", "programs", "redact", "waiting", "zmconf"}
+LEAVES = {
+    "_version",
+    "changes",
+    "config",
+    "interfaces",
+    "interpreter",
+    "happenings",
+    "programs",
+    "redact",
+    "waiting",
+    "zmconf",
+}
 MAY = {
     "wire": set(),
     "pipeline": {"wire"},

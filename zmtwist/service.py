@@ -8,7 +8,6 @@ heard; then what they said is written; the database last.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -41,6 +40,7 @@ from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.thumbnails import possible
 from zmtwist.interfaces import ICommander
+from zmtwist.interpreter import tune
 from zmtwist.ops.console import Console
 from zmtwist.ops.server import site_of
 from zmtwist.outside import Outside
@@ -51,6 +51,7 @@ from zmtwist.settings import Settings
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 from zmtwist.zm.catalog import Catalog
+from zmtwist.zm.clock import compare, hours
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.left import Own
 from zmtwist.zm.legacy import CaptureSwitch
@@ -61,10 +62,6 @@ HANDOFF_SECONDS = 0.2
 """From the hand-over to the end: time to tell whoever asked for it."""
 
 T = TypeVar("T")
-
-SWITCH_SECONDS = 0.0005
-"""How long a database thread may keep Python to itself once the reactor wants it. At Python's own 5 ms each system call of the reactor
-may wait that long: reading 300 sockets took more than a second while a batch was being written (tests/bench/bench_ingest.py)."""
 
 REAL = Outside()
 """The world as it is."""
@@ -132,7 +129,7 @@ class ZmNext(Service):
         self._lock = take_service_lock(self._settings.run)
         open_umask()
         raise_file_limit()
-        sys.setswitchinterval(SWITCH_SECONDS)
+        tune()
         Service.startService(self)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._start_failed)
@@ -201,6 +198,14 @@ class ZmNext(Service):
         self.api.startService()
         await self._from_database(self.database.schema)
         zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)
+        clocks = await self._from_database(lambda: self.database.interact(compare, zone))
+        if clocks is not None and clocks.ours != clocks.servers:
+            self.log.critical(
+                "zmnext: the time zone here is {ours}, the database server's {servers}: events are stored at wrong times; "
+                "give both the same, or set [zmnext.ingest] timezone to the server's",
+                ours=hours(clocks.ours),
+                servers=hours(clocks.servers),
+            )
         self.ingest = Ingest(
             self._reactor,
             EventStore(self.database, zone=zone, event_name=config.ingest.event_name),
@@ -363,8 +368,7 @@ class ZmNext(Service):
         await self.api.stopService()
         if self.console is not None:
             await self.console.stopService()
-        self._spool_thread.stopService()
-        self.disk.stopService()
+        await gatherResults([self._spool_thread.stopService(), self.disk.stopService()])
         await self.database.stopService()
         if self._ended is not None:
             self._ended()

@@ -22,6 +22,8 @@ from zmtwist.wire.messages import Command, Response
 
 FRAME_US = 66_667  # 15 frames a second
 RAMP = 3.0
+GOLDEN = 0.618034
+"""Multiples of it, without their whole parts, are spread evenly over 0 to 1."""
 
 
 class Camera:
@@ -98,8 +100,8 @@ def main() -> None:
     while True:
         now = time.perf_counter() - began
         for camera in cameras:
-            # With a pace, cameras come up one after the other within some seconds, as a fleet's do.
-            up = now - RAMP * camera.number / count if pace else now
+            # With a pace, cameras come up one after the other within some seconds, as a fleet's do, and no two in step.
+            up = now - RAMP * camera.number / count - camera.number * GOLDEN % 1 * count / pace if pace else now
             due = min(events, max(0, int(up * pace / count))) if pace else events
             if up >= 0 and not camera.clip:
                 camera.open()

@@ -148,8 +148,9 @@ class SimulatedDisk(Disk):
     def startService(self) -> None:
         Service.startService(self)
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
         Service.stopService(self)
+        return succeed(None)
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         owner = getattr(function, "__self__", None)

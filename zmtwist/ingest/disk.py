@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
+
+from zmtwist.waiting import ended
+from zmtwist.zm.pool import daemon_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+STOP_SECONDS = 10.0
 
 
 class Disk(Service):
     """A small thread pool for what touches the storage."""
 
     name = "disk"
+    log = Logger()
 
     def __init__(self, reactor: Any, threads: int = 4) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(0, threads, "zmtwist-disk")
+        self._pool.threadFactory = daemon_thread  # type: ignore[assignment]
+        self._under_way: set[Deferred[None]] = set()
 
     def startService(self) -> None:
         """Start the pool; its threads come as they are needed."""
         Service.startService(self)
         self._pool.start()
 
-    def stopService(self) -> None:
-        """Wait for what is under way."""
+    def stopService(self) -> Deferred[None]:
+        """Wait for what is under way, but not for a storage that hangs: after `STOP_SECONDS` its threads are left to themselves."""
         Service.stopService(self)
-        self._pool.stop()
+        return Deferred.fromCoroutine(self._stop())
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call `function` on a thread; its result or failure comes back on the reactor."""
-        return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+        work: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
+        over = ended(work)
+        self._under_way.add(over)
+        over.addBoth(lambda _: self._under_way.discard(over))
+        return work
+
+    async def _stop(self) -> None:
+        if self._under_way:
+            done: Deferred[Any] = DeferredList([ended(over) for over in self._under_way])
+            timer = self._reactor.callLater(STOP_SECONDS, done.cancel)
+            with suppress(CancelledError):
+                await done
+            if timer.active():
+                timer.cancel()
+        if self._under_way:
+            self.log.warn(
+                "a storage does not answer: {count} calls on it are left to themselves", count=len(self._under_way)
+            )
+        else:
+            self._pool.stop()

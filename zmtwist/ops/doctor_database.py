@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,6 +16,7 @@ from zmtwist.pipeline.monitor import Monitor
 from zmtwist.redact import mask
 from zmtwist.settings import Settings
 from zmtwist.zm.catalog import Reading, Site, read
+from zmtwist.zm.clock import compare, hours, offset_at
 from zmtwist.zm.connect import connector_for
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.errors import DatabaseError, Unusable, translate
@@ -75,25 +75,23 @@ def _grants(sql: Sql, schema: Schema, settings: Settings) -> Iterator[Finding]:
 
 
 def _times(sql: Sql, settings: Settings) -> Iterator[Finding]:
-    found = sql.one("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW()), UNIX_TIMESTAMP(NOW(6))")
-    now = time.time()
-    server_offset, server_now = (int(found[0]), float(found[1])) if found else (0, now)
     configured = settings.config.zmnext.ingest.timezone
-    ours = offset_at(now, None if configured is None else ZoneInfo(configured))
-    if ours != server_offset:
+    clocks = compare(sql, None if configured is None else ZoneInfo(configured))
+    if clocks is None:
+        return
+    if clocks.ours != clocks.servers:
         yield fail(
             "time zone",
-            f"ours is {hours(ours)}, the database server's {hours(server_offset)}: events would be stored at wrong times",
+            f"ours is {hours(clocks.ours)}, the database server's {hours(clocks.servers)}: events would be stored at wrong times",
             "give host and server the same zone, or set [zmnext.ingest] timezone to the server's",
         )
     else:
-        yield ok("time zone", f"{hours(ours)}, as the database server's")
-    apart = server_now - now
-    if abs(apart) > CLOCK_SECONDS:
-        yield warn("clock", f"the database server's is {apart:+.1f} s from ours", "let both be set by NTP")
+        yield ok("time zone", f"{hours(clocks.ours)}, as the database server's")
+    if abs(clocks.apart) > CLOCK_SECONDS:
+        yield warn("clock", f"the database server's is {clocks.apart:+.1f} s from ours", "let both be set by NTP")
     else:
         yield ok("clock", "as the database server's")
-    yield from _web_zone(sql, now, server_offset)
+    yield from _web_zone(sql, time.time(), clocks.servers)
 
 
 def _web_zone(sql: Sql, now: float, server_offset: int) -> Iterator[Finding]:
@@ -175,14 +173,3 @@ def file_system(path: Path, mounts: str = "/proc/self/mounts") -> str | None:
         if len(fields) > 2 and resolved.is_relative_to(point) and len(point.parts) >= best[0]:
             best = (len(point.parts), fields[2])
     return best[1]
-
-
-def offset_at(now: float, zone: tzinfo | None) -> int:
-    """Seconds east of UTC at `now`, in `zone` or the host's."""
-    offset = datetime.fromtimestamp(now, UTC).astimezone(zone).utcoffset()
-    return 0 if offset is None else round(offset.total_seconds())
-
-
-def hours(offset: int) -> str:
-    """Seconds east of UTC as `UTC+05:30`."""
-    return f"UTC{'-' if offset < 0 else '+'}{abs(offset) // 3600:02d}:{abs(offset) % 3600 // 60:02d}"

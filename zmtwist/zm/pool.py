@@ -61,7 +61,7 @@ class _Pool(adbapi.ConnectionPool):
         self._connector = connector
         self._used: dict[int, float] = {}
         self._broke = 0.0
-        self.threadpool.threadFactory = _daemon_thread  # type: ignore[assignment]
+        self.threadpool.threadFactory = daemon_thread  # type: ignore[assignment]
 
     def connect(self) -> Connection:
         """This thread's connection: the one it has, if that still answers, else a new one."""
@@ -205,7 +205,8 @@ def _in_thread(transaction: _Transaction, dialect: Any, function: Callable[..., 
     return result
 
 
-def _daemon_thread(*args: Any, **kwargs: Any) -> threading.Thread:
+def daemon_thread(*args: Any, **kwargs: Any) -> threading.Thread:
+    """A thread that never keeps the process from ending, whatever it waits for."""
     return threading.Thread(*args, **kwargs, daemon=True)
 
 

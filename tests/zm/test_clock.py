@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest_twisted
+
+from tests.conftest import TIME_ZONE
+from zmtwist.zm.clock import compare, hours
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_servers_zone_is_set_against_ours(mysite):
+    same = await mysite.database.interact(compare, ZoneInfo(TIME_ZONE))
+    assert same.ours == same.servers
+    assert abs(same.apart) < 5
+    other = await mysite.database.interact(compare, ZoneInfo("Asia/Kolkata"))
+    assert (other.ours, other.servers) == (19800, same.servers)
+
+
+def test_an_offset_is_written_as_people_do():
+    assert [hours(seconds) for seconds in (0, 19800, -12600, 39600)] == [
+        "UTC+00:00",
+        "UTC+05:30",
+        "UTC-03:30",
+        "UTC+11:00",
+    ]

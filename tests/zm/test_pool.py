@@ -24,6 +24,15 @@ from zmtwist.zm.url import parse_url
 URL = parse_url("mysql://zmuser:topsecret@db.example/zm")
 
 
+def kill(site, number: int) -> None:
+    """Kill a connection, and wait until it is: the server does it when it comes to it."""
+    site.query(f"KILL CONNECTION {number}")
+    deadline = time.monotonic() + 10
+    while site.query("SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = %s", number):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 @pytest_twisted.ensureDeferred
 async def test_one_interaction_is_one_transaction(site):
     def half(sql: Sql) -> None:
@@ -71,7 +80,7 @@ async def test_the_session_is_as_zoneminders_own(mysite):
 async def test_an_idle_connection_that_died_is_replaced_unseen(mysite, monkeypatch):
     me = await mysite.database.interact(lambda sql: sql.one("SELECT CONNECTION_ID()")[0])
     monkeypatch.setattr(pool_module, "IDLE_SECONDS", -1.0)
-    mysite.query(f"KILL CONNECTION {me}")
+    kill(mysite, me)
     await mysite.until(lambda: not mysite.query("SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = %s", me))
     now = await mysite.database.interact(lambda sql: sql.one("SELECT CONNECTION_ID()")[0])
     assert now != me
@@ -80,7 +89,7 @@ async def test_an_idle_connection_that_died_is_replaced_unseen(mysite, monkeypat
 @pytest_twisted.ensureDeferred
 async def test_a_connection_that_breaks_fails_once_and_is_replaced(mysite):
     me = await mysite.database.interact(lambda sql: sql.one("SELECT CONNECTION_ID()")[0])
-    mysite.query(f"KILL CONNECTION {me}")
+    kill(mysite, me)
     with pytest.raises(Retryable):
         await mysite.database.interact(lambda sql: sql.one("SELECT 1"))
     assert await mysite.database.interact(lambda sql: sql.one("SELECT 1")) == (1,)
@@ -93,7 +102,7 @@ async def test_one_that_breaks_makes_the_others_be_looked_at(mysite):
     threads = await gatherResults([mysite.database.interact(lambda sql: sql.one(mine)) for _ in range(3)])
     assert len({number for number, _ in threads}) == 3
     for number, _ in threads:
-        mysite.query(f"KILL CONNECTION {number}")
+        kill(mysite, number)
     failures = 0
     for _ in range(3):
         work = DeferredList([mysite.database.interact(lambda sql: sql.one("SELECT 1"))], consumeErrors=True)

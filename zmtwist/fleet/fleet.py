@@ -54,6 +54,9 @@ class NotInFleet(Exception):
 WEIGH_SECONDS = 10.0
 """Between two looks at the memory of all workers, where that is bounded."""
 
+AGAIN_SECONDS = 5.0
+"""How soon the monitors are read again where they could not be."""
+
 
 def _wall() -> int:
     return time.time_ns() // 1000
@@ -140,6 +143,7 @@ class Fleet(Service):
         self._watchdog.begin()
         self._loops.every(self._watchdog.interval, self._watchdog.look)
         self._loops.every(self._settings.zmnext.reconcile_seconds, self.reconcile, now=True)
+        self._loops.every(AGAIN_SECONDS, self._reconcile_again)
 
     def stopService(self) -> Deferred[None]:
         """Stop all workers at once, and then what they share; fires when each was reaped."""
@@ -249,6 +253,10 @@ class Fleet(Service):
         Where the database can't be read, the fleet goes on as it is, and `catalog_error` says why.
         """
         return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._reconcile()))
+
+    def _reconcile_again(self) -> Deferred[None] | None:
+        """Where the monitors could not be read: at a start, no camera records before they are."""
+        return self.reconcile() if self._reading.error is not None else None
 
     async def _reconcile(self) -> None:
         monitors = await self._reading.monitors()

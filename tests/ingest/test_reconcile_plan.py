@@ -143,7 +143,16 @@ def test_what_another_server_left_is_no_living_workers():
     taken_over = {"living": {3: us(9)}, "met": {3: us(8)}}
     assert kinds(scene([event], [clip(event)], **taken_over)) == [CloseFromFile]
     assert kinds(scene([event], strays=[stray()], living={3: us(1)}, met={3: us(1.5)})) == [CloseFromFile]
-    assert kinds(scene(strays=[stray(9)], **taken_over)) == []
+    assert kinds(scene(strays=[stray(11, until=12)], **taken_over)) == []
+
+
+def test_a_clip_as_old_as_its_worker_may_be_of_the_one_before_and_is_waited_for_until_nobody_writes_to_it():
+    found = stray(until=1)
+    doubtful = scene(strays=[found], living={3: us(1.5)}, now_us=us(60))
+    assert kinds(doubtful) == []
+    assert kinds(attrs.evolve(doubtful, now_us=us(122))) == [MakeEvent]
+    sure = attrs.evolve(doubtful, living={3: us(-2)})
+    assert kinds(sure) == kinds(attrs.evolve(sure, now_us=us(500))) == []
 
 
 def test_what_a_living_worker_has_finished_or_never_began_is_not():

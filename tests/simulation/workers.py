@@ -152,6 +152,7 @@ class Worker:
             if not path.exists():
                 break
         path.touch()
+        os.utime(path, ns=(world.wall() * 1000,) * 2)
         trigger = "continuous" if self.continuous else chance.choice(["motion", "detection"])
         clip = self.clip = Clip(len(world.clips) + 1, self, path, trigger)
         world.clips[clip.number] = clip

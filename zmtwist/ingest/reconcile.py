@@ -167,7 +167,7 @@ class Reconciler(Service):
                 delay = min(LAST_RETRY_SECONDS, 2 * delay)
         living = await self._living()
         self._lived = frozenset(living) & own.keys()
-        scene = _scene(own, rows, hands, living)
+        scene = attrs.evolve(_scene(own, rows, hands, living), now_us=self._wall())
         looking = Deferred.fromCoroutine(self._look(scene, own)).addTimeout(START_SECONDS, self._reactor)
         try:
             scene = await looking
@@ -265,7 +265,7 @@ class Reconciler(Service):
         # Who lives is asked first: a worker that starts meanwhile has nothing here that was there before.
         living = await self._living()
         rows, hands = await self._rows(own, since_us)
-        scene = attrs.evolve(_scene(own, rows, hands, living), force=force, met=self._met)
+        scene = attrs.evolve(_scene(own, rows, hands, living), force=force, met=self._met, now_us=self._wall())
         return await self._carry_out(await self._look(scene, own), own, dry_run=dry_run)
 
     async def _rows(self, own: Mapping[int, Own], since_us: int) -> tuple[tuple[LeftRow, ...], InHand]:
@@ -305,6 +305,8 @@ class Reconciler(Service):
             self.log.critical("recovery: {reason}", reason=reason)
         if dry_run:
             return Outcome(planned, done=False)
+        # What is left alone now, as it may be being recorded, is looked at again as long as it bears its worker's own name.
+        self._look_in(AGAIN_SECONDS, {stray.monitor_id for stray in scene.strays})
         if held_back := {action.stray.monitor_id for action in planned.actions if isinstance(action, HoldBack)}:
             self._look_in(HELD_BACK_SECONDS, held_back)
         for action in planned.actions:

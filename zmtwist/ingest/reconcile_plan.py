@@ -35,6 +35,9 @@ HANDFUL = 5
 SLACK_US = 2 * SECOND
 """Names of clips and rows have whole seconds, and an opening is heard a moment after it."""
 
+QUIET_US = 120 * SECOND
+"""A clip that was not written to for so long is not being recorded: its worker would long be taken for stalled."""
+
 LONGEST_PRE_ROLL_US = 60 * SECOND
 DAY_US = 86_400 * SECOND
 
@@ -47,7 +50,7 @@ class Scene:
     the events' own directories, the largest first. `living`: since when (wall time, 0 unknown) each living worker has run. `met`: since
     when a monitor is this server's, if it was another's before; no worker of ours records what is older. `homes`: the root that each
     monitor records to now. `measures` by path, as far as files were measured. `openings_wait`: there may be openings in the spool, or
-    otherwise on their way, whose rows are still to come.
+    otherwise on their way, whose rows are still to come. `now_us` is the wall time of the look.
     """
 
     rows: tuple[LeftRow, ...] = ()
@@ -62,6 +65,7 @@ class Scene:
     claimed: frozenset[str] = frozenset()
     measures: Mapping[str, Measure] = attrs.field(factory=dict)
     openings_wait: bool = False
+    now_us: int = 0
     force: bool = False
 
 
@@ -166,6 +170,7 @@ class _Root:
                     stray.monitor_id == row.monitor_id
                     and opened_in(row.start_us, pre_roll, stray.opened_us)
                     and (row.event_id in current or not self._being_written(stray))
+                    and (stray.size or not row.ended)
                 ):
                     taken[row.event_id] = stray
                     self._left.remove(stray)
@@ -272,7 +277,11 @@ class _Root:
     def _being_written(self, stray: Stray) -> bool:
         """Whether a living worker may have this clip open."""
         since, met = self.scene.living.get(stray.monitor_id), self.scene.met.get(stray.monitor_id, 0)
-        return since is not None and stray.opened_us >= max(since - SLACK_US, met - SECOND) and not stray.finished
+        if since is None or stray.opened_us < max(since - SLACK_US, met - SECOND) or stray.finished:
+            return False
+        # By its name it may be of the worker before as well, which ended as soon as it had opened it.
+        doubtful = stray.opened_us < since + SECOND
+        return not (doubtful and stray.mtime_us < self.scene.now_us - QUIET_US)
 
     def _copied(self, stray: Stray) -> LeftRow | None:
         """The event that has a copy of this clip already: the move, between file systems, was cut short."""

@@ -155,6 +155,13 @@ def test_a_clip_as_old_as_its_worker_may_be_of_the_one_before_and_is_waited_for_
     assert kinds(sure) == kinds(attrs.evolve(sure, now_us=us(500))) == []
 
 
+def test_a_clip_that_a_living_worker_has_only_just_begun_is_no_empty_one_and_takes_no_other_ones_place():
+    event, before = row(), stray(PRE_ROLL, finished=True)
+    begun = scene([event], [clip(event, 0)], [before], living={3: us(-9)})
+    assert kinds(begun) == [LeaveOpen, MakeEvent]
+    assert kinds(attrs.evolve(begun, living={})) == [SetAside, CloseFromFile]
+
+
 def test_what_a_living_worker_has_finished_or_never_began_is_not():
     event = row()
     assert kinds(scene([event], [clip(event, finished=True)], living={3: us(-9)})) == [CloseFromFile]

@@ -164,6 +164,8 @@ class _Root:
         for row in sorted(self.scene.rows, key=lambda row: (row.start_us, row.event_id)):
             if row.event_id in taken or self._clip_of(row) is not None:
                 continue
+            if row.event_id in current and self._begun(row):
+                continue  # its worker has given it the event's name, so it is no stray; it may hold nothing yet
             pre_roll = self._pre_roll(row.monitor_id)
             for stray in self._left:
                 if (
@@ -181,6 +183,10 @@ class _Root:
         """The clip in the row's directory: the one that it names, else the largest; None where that is empty."""
         found = [clip for clip in self.scene.clips.get(row.event_id, ()) if clip.size]
         return next((clip for clip in found if clip.path == row.place.video_path), found[0] if found else None)
+
+    def _begun(self, row: LeftRow) -> bool:
+        """Whether a clip of its name is there, empty or not, that nobody has finished."""
+        return any(not clip.finished for clip in self.scene.clips.get(row.event_id, ()))
 
     def _current_rows(self) -> set[int]:
         """The events whose clips living workers may still be writing: of each the last open one, if it began in the worker's life. None
@@ -207,7 +213,7 @@ class _Root:
     def _see_row(self, row: LeftRow, stray: Stray | None, current: bool) -> None:
         clip = self._clip_of(row)
         self._looked += row.has_clip
-        if current and not (clip or stray or _NOTHING).finished:
+        if current and ((clip is None and self._begun(row)) or not (clip or stray or _NOTHING).finished):
             self.actions.append(LeaveOpen(row))
             return
         if clip is not None and stray is not None:

@@ -4,15 +4,9 @@
 # only what has not been done yet, and says what it installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/as_root.sh
 
 schema=.cache/zoneminder/usr/share/zoneminder/db/zm_create.sql
-
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo >/dev/null; then sudo "$@"
-  else echo "setup: need root or sudo to run: $*" >&2; exit 1
-  fi
-}
 
 have_server() {
   PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null && command -v mariadb-install-db >/dev/null

@@ -4,13 +4,7 @@
 #   tools/setup.sh check      what the tests need besides: a MariaDB server (not started as a service), ZoneMinder's schema
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"
-  elif command -v sudo >/dev/null; then sudo "$@"
-  else echo "setup: need root or sudo to run: $*" >&2; exit 1
-  fi
-}
+. tools/as_root.sh
 
 updated=
 apt_update() {

@@ -18,7 +18,7 @@ from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.ingest.queue import ChangeQueue
 from zmtwist.ingest.spool import Spool, SpoolFigures
 from zmtwist.ingest.spoolfile import Known, SpoolTrouble
-from zmtwist.waiting import ended
+from zmtwist.waiting import given_up
 
 SPOOL_EVERY = 0.5
 """Seconds between two writes to the spool: what was heard longer ago than this, while the spool is in use, is on disk."""
@@ -156,10 +156,17 @@ class Backlog:
         self._current = Batch(changes) if changes else None
         return self._current
 
-    def rush(self, most: int) -> list[Change]:
-        """Openings to be written beside the batch under way, of which they become a part; none while the spool is in use."""
+    @property
+    def may_rush(self) -> bool:
+        """Openings wait, and may be written beside the batch under way: not while the spool is in use."""
         batch, spool = self._current, self._spool
-        if batch is None or batch.upto is not None or self._lock.locked or (spool is not None and spool.waiting):
+        in_memory = batch is not None and batch.upto is None and not self._lock.locked
+        return self._queue.pressing and in_memory and (spool is None or not spool.waiting)
+
+    def rush(self, most: int) -> list[Change]:
+        """Openings to be written beside the batch under way, of which they become a part; none where they may not."""
+        batch = self._current
+        if batch is None or not self.may_rush:
             return []
         openings = self._queue.take(most, bulk=False)
         batch.changes = [*openings, *batch.changes]
@@ -205,9 +212,7 @@ class Backlog:
     async def close(self) -> None:
         """End what goes on here, and close the spool."""
         if self._spooling is not None:
-            over = ended(self._spooling)
-            self._spooling.cancel()
-            await over
+            await given_up(self._spooling)
         if self._spool is not None:
             await self._spool.close()
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from zmtwist.waiting import ended
+from zmtwist.waiting import all_ended
 from zmtwist.zm.pool import daemon_thread
 
 P = ParamSpec("P")
@@ -31,7 +31,7 @@ class Disk(Service):
         self._reactor = reactor
         self._pool = ThreadPool(0, threads, "zmtwist-disk")
         self._pool.threadFactory = daemon_thread  # type: ignore[assignment]
-        self._under_way: set[Deferred[None]] = set()
+        self._under_way: set[Deferred[Any]] = set()
 
     def startService(self) -> None:
         """Start the pool; its threads come as they are needed."""
@@ -46,22 +46,18 @@ class Disk(Service):
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call `function` on a thread; its result or failure comes back on the reactor."""
         work: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
-        over = ended(work)
-        self._under_way.add(over)
-        over.addBoth(lambda _: self._under_way.discard(over))
-        return work
+        self._under_way.add(work)
+
+        def over(result: T | Failure) -> T | Failure:
+            self._under_way.discard(work)
+            return result
+
+        return work.addBoth(over)
 
     async def _stop(self) -> None:
-        if self._under_way:
-            done: Deferred[Any] = DeferredList([ended(over) for over in self._under_way])
-            timer = self._reactor.callLater(STOP_SECONDS, done.cancel)
-            with suppress(CancelledError):
-                await done
-            if timer.active():
-                timer.cancel()
-        if self._under_way:
+        if await all_ended(self._reactor, self._under_way, STOP_SECONDS):
+            self._pool.stop()
+        else:
             self.log.warn(
                 "a storage does not answer: {count} calls on it are left to themselves", count=len(self._under_way)
             )
-        else:
-            self._pool.stop()

@@ -27,7 +27,7 @@ from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.thumbnail_child import Child, ChildEnded, command, spawn
 from zmtwist.ingest.thumbnail_maker import ALARM, SNAPSHOT, Done, Job, aside
 from zmtwist.redact import mask
-from zmtwist.waiting import ended
+from zmtwist.waiting import ended, given_up
 from zmtwist.zm.paths import EventPlace
 
 MOST_WAITING = 256
@@ -159,9 +159,7 @@ class Thumbnails:
             try:
                 await over
             except TookTooLong:
-                over = ended(self._making)
-                self._making.cancel()
-                await over
+                await given_up(self._making)
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.called:

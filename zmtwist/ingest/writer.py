@@ -24,7 +24,7 @@ from zmtwist.ingest.spool import Spool, SpoolFigures
 from zmtwist.ingest.spoolfile import Known
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.waiting import ended
+from zmtwist.waiting import ended, given_up
 from zmtwist.zm.errors import Refused, Retryable, Unsure
 from zmtwist.zm.paths import EventPlace
 
@@ -137,7 +137,7 @@ class Writer(Service):
         self._backlog.put(monitor_id, changes)
         if self._company is not None and (self._backlog.pressing or len(self._backlog) >= self._max_batch):
             self._go_on()
-        if self._writing and self._rushing is None and self._backlog.pressing:
+        if self._writing and self._rushing is None and self._backlog.may_rush:
             self._rushing = Deferred.fromCoroutine(self._rush())
         self._begin()
 
@@ -174,9 +174,7 @@ class Writer(Service):
         if self._working is not None or self._saved:
             await self._backlog.keep()
         if self._working is not None:
-            over = ended(self._working)
-            self._working.cancel()
-            await over
+            await given_up(self._working)
         await self._backlog.close()
 
     async def _work(self) -> None:

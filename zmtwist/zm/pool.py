@@ -13,12 +13,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from twisted.application.service import Service
 from twisted.enterprise import adbapi
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.waiting import ended
+from zmtwist.waiting import all_ended
 from zmtwist.zm.connect import CONNECT_SECONDS, IDLE_SECONDS, Connection, Connector, connector_for, monotonic
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.errors import SCHEMA_CHANGED, CommitFailed, DatabaseError, OpenFailed, Retryable, translate
@@ -173,26 +172,13 @@ class Database(Service):
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        if not await self._idle(self._stop_seconds):
+        if not await all_ended(self._reactor, self._under_way, self._stop_seconds):
             log.warn("{database} does not answer; its connections are cut", database=str(self.url))
             self._connector.cut()
-            if not await self._idle(CONNECT_SECONDS + 1):
+            if not await all_ended(self._reactor, self._under_way, CONNECT_SECONDS + 1):
                 pool.abandon()
                 return
         pool.close()  # type: ignore[no-untyped-call]
-
-    async def _idle(self, seconds: float) -> bool:
-        """Wait until nothing is under way, at most `seconds`; says whether that came about."""
-        if not self._under_way:
-            return True
-        done: Deferred[Any] = DeferredList([ended(work) for work in self._under_way], consumeErrors=True)
-        timeout = self._reactor.callLater(seconds, done.cancel)
-        with suppress(Exception):
-            await done
-        if timeout.active():
-            timeout.cancel()
-        await deferLater(self._reactor, 0)  # whoever waits for the work itself hears of it before the stop goes on
-        return not self._under_way
 
 
 def _in_thread(transaction: _Transaction, dialect: Any, function: Callable[..., T], args: Any, kwargs: Any) -> T:

@@ -21,7 +21,7 @@ from zmtwist.zm.errors import Refused
 from zmtwist.zm.fold import Touch, fold
 from zmtwist.zm.openings import first_notes, open_events
 from zmtwist.zm.paths import EventPlace
-from zmtwist.zm.rows import Frame, first_frame, frame_values
+from zmtwist.zm.rows import Frame, first_frame, frame_values, frames_statement
 from zmtwist.zm.schema import Schema
 from zmtwist.zm.update import EventRow, Update, needs_stored_frames, statements_for, update_for
 from zmtwist.zm.written import Written, grown, witness_of
@@ -200,5 +200,4 @@ def _frames(updates: Iterable[Update], zone: tzinfo | None) -> Iterator[Statemen
     for update in updates:
         values += frame_values(update.place.event_id, update.frames, update.place.start_us, zone)
     for first in range(0, len(values), CHUNK):
-        chunk = ",".join(values[first : first + CHUNK])
-        yield f"INSERT INTO Frames (EventId, FrameId, Type, TimeStamp, Delta, Score) VALUES {chunk}", ()
+        yield frames_statement(values[first : first + CHUNK])

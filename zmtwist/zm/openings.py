@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.dialect import Dialect, Sql, Statement
 from zmtwist.zm.paths import CODECS, EventPlace, final_name, local_time, place, video_name
-from zmtwist.zm.rows import NEW_EVENT, SMALLINT, Frame, add_notes, clamp, fit, frame_values
+from zmtwist.zm.rows import NEW_EVENT, SMALLINT, Frame, add_notes, clamp, fit, frame_values, frames_statement
 from zmtwist.zm.schema import Schema
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _beside(
         for (change, first), name in zip(opened, names, strict=True)
         for value in frame_values(name, [first], change.start_us, zone)
     ]
-    yield f"INSERT INTO Frames (EventId, FrameId, Type, TimeStamp, Delta, Score) VALUES {','.join(frames)}", ()
+    yield frames_statement(frames)
 
 
 def _counts(

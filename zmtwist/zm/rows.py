@@ -8,6 +8,7 @@ from datetime import tzinfo
 from typing import NamedTuple
 
 from zmtwist.changes import AddFrame, Tally
+from zmtwist.zm.dialect import Statement
 from zmtwist.zm.paths import SECOND, local_time
 from zmtwist.zm.schema import Column
 
@@ -110,6 +111,11 @@ def frame_values(event_id: int | str, frames: Iterable[Frame], start_us: int, zo
             f"({event_id},{frame_id},{_FRAME_TYPES[kind]},'{stamp}',{centis // 100}.{centis % 100:02},{score})"
         )
     return values
+
+
+def frames_statement(values: Iterable[str]) -> Statement:
+    """Insert the rows that `frame_values` gave."""
+    return f"INSERT INTO Frames (EventId, FrameId, Type, TimeStamp, Delta, Score) VALUES {','.join(values)}", ()
 
 
 def settle(rows: Iterable[Frame], frames: int, length_us: int) -> list[Frame]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, tzinfo
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
 
 from zmtwist._version import __version__
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.health import Health
-from zmtwist.ingest.ingest import Ingest
-from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ops.documents import difference_view, document_view
 from zmtwist.ops.errors import ApiError, no_such_monitor, starting
 from zmtwist.ops.figures import Figures
 from zmtwist.ops.lag import Lag
 from zmtwist.ops.recovery import outcome_view
+from zmtwist.ops.running import Running
 from zmtwist.ops.view import (
     advice_view,
     at,
@@ -32,48 +30,13 @@ from zmtwist.ops.view import (
     writer_view,
 )
 from zmtwist.ops.why import NO_SUCH, absent
-from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.pipeline.document import Document
 from zmtwist.redact import mask
 from zmtwist.zm.errors import DatabaseError
-from zmtwist.zm.pool import Database
 from zmtwist.zm.recent import Wish, recent_events
 
 SHOWING = frozenset({State.LINKED, State.LIVE, State.STALLED})
 """The states in which a worker answers at its socket."""
-
-
-class Running(Protocol):
-    """The service, as far as operators are concerned. `fleet` and `ingest` are None until the database has answered."""
-
-    @property
-    def fleet(self) -> Fleet | None:
-        """Which workers run."""
-
-    @property
-    def ingest(self) -> Ingest | None:
-        """What becomes of what they say."""
-
-    @property
-    def recovery(self) -> Reconciler | None:
-        """What brings rows and clips together; None until the database has answered."""
-
-    @property
-    def database(self) -> Database:
-        """ZoneMinder's."""
-
-    @property
-    def names(self) -> Mapping[int, str]:
-        """The monitors' names, as last read."""
-
-    @property
-    def waiting_for(self) -> str | None:
-        """What keeps the service from starting, if anything does."""
-
-    def preview(self, monitor_id: int) -> Deferred[Document | Refusal | None]:
-        """What the database asks for now, whether or not it is put into effect; None for no such monitor."""
-
-    def handoff(self) -> Deferred[None]:
-        """End, and leave the workers recording for the next run of the service. Fires once that is under way."""
 
 
 @attrs.frozen

@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from zmtwist.fleet.status import State
-from zmtwist.ops.desk import Running
+from zmtwist.ops.running import Running
 from zmtwist.redact import mask
 
 LOOK_SECONDS = 2.0

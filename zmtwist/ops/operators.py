@@ -12,7 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
-from zmtwist.ops.desk import Running
+from zmtwist.ops.running import Running
 from zmtwist.ops.server import ApiService
 from zmtwist.settings import Settings
 

@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.api import Api
-from zmtwist.ops.desk import Desk, Running
+from zmtwist.ops.desk import Desk
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.feed import Feed
 from zmtwist.ops.figures import Figures
@@ -31,6 +31,7 @@ from zmtwist.ops.lag import Lag
 from zmtwist.ops.library import Library
 from zmtwist.ops.metrics import Metrics
 from zmtwist.ops.pages import Pages
+from zmtwist.ops.running import Running
 from zmtwist.ops.stream import Streams
 from zmtwist.ops.tickets import Tickets
 from zmtwist.ops.token import BadToken, token

@@ -32,18 +32,10 @@ def monitor_view(
     shown = {
         "id": status.monitor_id,
         "name": name,
-        "state": status.state.value,
-        "reason": mask(status.reason),
-        "since": at(status.since_us),
-        "seconds_in_state": round(max(0, now_us - status.since_us) / 1e6, 1),
-        "next_retry": at(status.next_start_us),
-        "restarts_last_hour": status.restarts_last_hour,
+        **_process_view(status, now_us),
         "capture_fps": None if status.frames_per_second is None else round(status.frames_per_second, 2),
         "media_age_seconds": None if status.media_age_seconds is None else round(status.media_age_seconds, 1),
-        "last_exit": None if status.last_exit is None else str(status.last_exit),
-        "pid": status.pid,
         "digest": status.digest,
-        "adopted": status.adopted,
         "restart_due": None if status.restart_due is None else mask(status.restart_due),
         "legacy": mask(status.legacy) or None,
         "worker_events": status.worker_events,
@@ -55,6 +47,20 @@ def monitor_view(
     if lines:
         shown["log"] = [mask(line) for line in status.lines]
     return shown
+
+
+def _process_view(status: WorkerStatus | InferenceStatus, now_us: int) -> dict[str, Any]:
+    return {
+        "state": status.state.value,
+        "reason": mask(status.reason),
+        "since": at(status.since_us),
+        "seconds_in_state": round(max(0, now_us - status.since_us) / 1e6, 1),
+        "next_retry": at(status.next_start_us),
+        "restarts_last_hour": status.restarts_last_hour,
+        "last_exit": None if status.last_exit is None else str(status.last_exit),
+        "pid": status.pid,
+        "adopted": status.adopted,
+    }
 
 
 def health_view(health: Health | None) -> dict[str, Any] | None:
@@ -90,15 +96,7 @@ def inference_view(status: InferenceStatus | None, now_us: int) -> dict[str, Any
     if status is None:
         return None
     return {
-        "state": status.state.value,
-        "reason": mask(status.reason),
-        "since": at(status.since_us),
-        "seconds_in_state": round(max(0, now_us - status.since_us) / 1e6, 1),
-        "next_retry": at(status.next_start_us),
-        "restarts_last_hour": status.restarts_last_hour,
-        "last_exit": None if status.last_exit is None else str(status.last_exit),
-        "pid": status.pid,
-        "adopted": status.adopted,
+        **_process_view(status, now_us),
         "socket": status.socket,
         "log": [mask(line) for line in status.lines],
     }

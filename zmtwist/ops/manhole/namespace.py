@@ -5,13 +5,13 @@ from __future__ import annotations
 import pydoc
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from zmtwist.fleet.fleet import Fleet, NotInFleet
+from zmtwist.fleet.fleet import NotInFleet
 from zmtwist.fleet.status import WorkerStatus
-from zmtwist.ingest.ingest import Ingest
+from zmtwist.ops.running import Running
 from zmtwist.ops.table import table
 from zmtwist.redact import mask
 from zmtwist.zm.dialect import Sql
@@ -34,30 +34,10 @@ fleet and writer are None as of a login before the database has answered: log in
 what is shown here is masked where it looks like one, and no more."""
 
 
-class Open(Protocol):
-    """The service, as the manhole shows it."""
-
-    @property
-    def fleet(self) -> Fleet | None:
-        """Which workers run."""
-
-    @property
-    def ingest(self) -> Ingest | None:
-        """What becomes of what they say."""
-
-    @property
-    def database(self) -> Database:
-        """ZoneMinder's."""
-
-    @property
-    def names(self) -> Mapping[int, str]:
-        """The monitors' names."""
-
-
 class Monitors(Mapping[int, WorkerStatus]):
     """Every monitor on zm-next, as it is whenever it is looked at; shown as a table."""
 
-    def __init__(self, service: Open) -> None:
+    def __init__(self, service: Running) -> None:
         self._service = service
 
     def _now(self) -> dict[int, WorkerStatus]:
@@ -115,7 +95,7 @@ class Help:
         return HELP
 
 
-def namespace(service: Open) -> dict[str, Any]:
+def namespace(service: Running) -> dict[str, Any]:
     """The names at the prompt of one login."""
 
     def restart(monitor_id: int) -> str:

@@ -13,8 +13,9 @@ from twisted.logger import Logger
 from zmtwist.config import ManholeConfig
 from zmtwist.ops.address import BadAddress, check_socket_path, local_endpoint, unix_path
 from zmtwist.ops.manhole.keys import AuthorizedKeys, BadKeys, fingerprint, host_key
-from zmtwist.ops.manhole.namespace import Open, namespace
+from zmtwist.ops.manhole.namespace import namespace
 from zmtwist.ops.manhole.shell import ManholeFactory
+from zmtwist.ops.running import Running
 from zmtwist.ops.server import remove_dead_socket
 from zmtwist.waiting import ended
 
@@ -25,7 +26,7 @@ class ManholeService(Service):
     name = "manhole"
     log = Logger()
 
-    def __init__(self, reactor: Any, config: ManholeConfig, state: str, running: Open) -> None:
+    def __init__(self, reactor: Any, config: ManholeConfig, state: str, running: Running) -> None:
         self._reactor = reactor
         self._config = config
         self._state = state

@@ -5,7 +5,7 @@ Nothing waits for it: what a broker does not take goes into an `Outbox`, and bey
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -15,15 +15,14 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from zmtwist.config import MqttConfig
-from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.status import Transition
 from zmtwist.happenings import EventClosed, EventOpened
-from zmtwist.ingest.ingest import Ingest
 from zmtwist.ops.mqtt.broker import Broker, broker_of
 from zmtwist.ops.mqtt.client import BrokerConnection, Listener
 from zmtwist.ops.mqtt.messages import OFFLINE, ONLINE, Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox
 from zmtwist.ops.mqtt.teller import Teller, discovering
+from zmtwist.ops.running import Running
 
 LOOK_SECONDS = 1.0
 """Between two looks at how the monitors are."""
@@ -36,22 +35,6 @@ WINDOW = 50
 
 STOP_SECONDS = 3.0
 """How long a stop waits for the broker to take what is left, and again for the goodbye to go out."""
-
-
-class Told(Protocol):
-    """The service, as far as it is told of. Both are None until the database has answered."""
-
-    @property
-    def fleet(self) -> Fleet | None:
-        """Which workers run."""
-
-    @property
-    def ingest(self) -> Ingest | None:
-        """What becomes of what they say."""
-
-    @property
-    def names(self) -> Mapping[int, str]:
-        """The monitors' names."""
 
 
 class Connection(Protocol):
@@ -83,7 +66,7 @@ class MqttService(Service):
         self,
         reactor: Any,
         config: MqttConfig,
-        running: Told,
+        running: Running,
         *,
         wall: Callable[[], int],
         connect: Connect = BrokerConnection,

@@ -101,6 +101,7 @@ class _Root:
         self._missing = 0
         self._looked = 0
         self._broken = 0
+        self._current = self._current_rows()
         self._left = self._free_strays()
         self._strays = len(self._left)
 
@@ -116,10 +117,9 @@ class _Root:
 
     def decide(self) -> str | None:
         """Fill `actions`; why nothing is to be done after all, if so."""
-        current = self._current_rows()
-        taken = self._match(current)
+        taken = self._match()
         for row in self.scene.rows:
-            self._see_row(row, taken.get(row.event_id), row.event_id in current)
+            self._see_row(row, taken.get(row.event_id))
         for stray in self._left:
             self._see_stray(stray)
         if self.scene.force:
@@ -150,7 +150,7 @@ class _Root:
         ]
         return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
 
-    def _match(self, current: set[int]) -> dict[int, Stray]:
+    def _match(self) -> dict[int, Stray]:
         """Strays for rows that have no clip in their directory: in the order of time, as they were opened. Second names of a clip that is
         in its place already (a move that was cut short) go to its row as well."""
         clips = self.scene.clips
@@ -164,14 +164,12 @@ class _Root:
         for row in sorted(self.scene.rows, key=lambda row: (row.start_us, row.event_id)):
             if row.event_id in taken or self._clip_of(row) is not None:
                 continue
-            if row.event_id in current and self._begun(row):
-                continue  # its worker has given it the event's name, so it is no stray; it may hold nothing yet
             pre_roll = self._pre_roll(row.monitor_id)
             for stray in self._left:
                 if (
                     stray.monitor_id == row.monitor_id
                     and opened_in(row.start_us, pre_roll, stray.opened_us)
-                    and (row.event_id in current or not self._being_written(stray))
+                    and (row.event_id in self._current or not self._being_written(stray))
                     and (stray.size or not row.ended)
                 ):
                     taken[row.event_id] = stray
@@ -180,13 +178,11 @@ class _Root:
         return taken
 
     def _clip_of(self, row: LeftRow) -> Found | None:
-        """The clip in the row's directory: the one that it names, else the largest; None where that is empty."""
-        found = [clip for clip in self.scene.clips.get(row.event_id, ()) if clip.size]
+        """The clip in the row's directory: the one that it names, else the largest. An empty one is none, unless a living worker may
+        just have begun it."""
+        begun = row.event_id in self._current
+        found = [clip for clip in self.scene.clips.get(row.event_id, ()) if clip.size or (begun and not clip.finished)]
         return next((clip for clip in found if clip.path == row.place.video_path), found[0] if found else None)
-
-    def _begun(self, row: LeftRow) -> bool:
-        """Whether a clip of its name is there, empty or not, that nobody has finished."""
-        return any(not clip.finished for clip in self.scene.clips.get(row.event_id, ()))
 
     def _current_rows(self) -> set[int]:
         """The events whose clips living workers may still be writing: of each the last open one, if it began in the worker's life. None
@@ -210,10 +206,10 @@ class _Root:
 
     # What becomes of them
 
-    def _see_row(self, row: LeftRow, stray: Stray | None, current: bool) -> None:
+    def _see_row(self, row: LeftRow, stray: Stray | None) -> None:
         clip = self._clip_of(row)
         self._looked += row.has_clip
-        if current and ((clip is None and self._begun(row)) or not (clip or stray or _NOTHING).finished):
+        if row.event_id in self._current and not (clip or stray or _NOTHING).finished:
             self.actions.append(LeaveOpen(row))
             return
         if clip is not None and stray is not None:

@@ -204,7 +204,8 @@ def test_an_opening_that_was_committed_before_the_kill_is_not_written_again(tmp_
     assert again.written()[-1] == frame(1, 4)
 
 
-def test_a_database_that_hangs_on_an_opening_beside_a_batch_is_away_as_well(tmp_path):
+def opening_beside_a_batch(tmp_path):
+    """A run whose database hangs on a batch of the first event, and then on the opening of the second beside it."""
     run = Run(tmp_path)
     run.writer.submit(1, [open_event(1, 1), frame(1, 2, 1)])
     run.settle()
@@ -212,6 +213,11 @@ def test_a_database_that_hangs_on_an_opening_beside_a_batch_is_away_as_well(tmp_
     run.writer.submit(1, [frame(1, 3, 1)])
     run.settle()
     run.writer.submit(1, [open_event(1, 2), frame(1, 2, 2)])
+    return run
+
+
+def test_a_database_that_hangs_on_an_opening_beside_a_batch_is_away_as_well(tmp_path):
+    run = opening_beside_a_batch(tmp_path)
     run.settle()
     run.store.waiting.pop(0).callback(None)
     run.wait(SPOOL_AFTER + SPOOL_EVERY)
@@ -222,13 +228,7 @@ def test_a_database_that_hangs_on_an_opening_beside_a_batch_is_away_as_well(tmp_
 
 
 def test_openings_under_way_beside_a_batch_are_kept_with_it(tmp_path):
-    run = Run(tmp_path)
-    run.writer.submit(1, [open_event(1, 1), frame(1, 2, 1)])
-    run.settle()
-    run.store.outcomes = ["held", "held"]
-    run.writer.submit(1, [frame(1, 3, 1)])
-    run.settle()
-    run.writer.submit(1, [open_event(1, 2), frame(1, 2, 2)])
+    run = opening_beside_a_batch(tmp_path)
     run.wait(SPOOL_AFTER + SPOOL_EVERY)
     run.killed()
     again = Run(tmp_path, store=Store(ids=100))

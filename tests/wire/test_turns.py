@@ -44,6 +44,16 @@ def turn(clock: Clock) -> None:
     clock.calls.pop(0).func()
 
 
+def busy_and(count: int):
+    """A clock, a socket that has used up the turn, and one with as many events that wait for the next turn."""
+    clock = Clock()
+    turns = Turns(clock)
+    busy, waiting = socket(turns, clock), socket(turns, clock)
+    busy[0].dataReceived(events(1, 30))
+    waiting[0].dataReceived(events(1, count))
+    return clock, busy, waiting
+
+
 def test_a_flood_on_many_sockets_is_read_in_turns_and_in_order():
     clock = Clock()
     turns = Turns(clock)
@@ -65,11 +75,7 @@ def test_a_flood_on_many_sockets_is_read_in_turns_and_in_order():
 
 
 def test_a_socket_that_waits_goes_before_what_is_read_later():
-    clock = Clock()
-    turns = Turns(clock)
-    first, second = socket(turns, clock), socket(turns, clock)
-    first[0].dataReceived(events(1, 30))
-    second[0].dataReceived(events(1, 1))
+    clock, first, second = busy_and(1)
     first[0].dataReceived(events(31, 1))
     assert (len(first[2].heard), second[2].heard) == (30, [])
     clock.advance(0)
@@ -77,11 +83,7 @@ def test_a_socket_that_waits_goes_before_what_is_read_later():
 
 
 def test_what_waits_is_heard_before_the_end_of_its_connection():
-    clock = Clock()
-    turns = Turns(clock)
-    busy, dying = socket(turns, clock), socket(turns, clock)
-    busy[0].dataReceived(events(1, 30))
-    dying[0].dataReceived(events(1, 2))
+    clock, _, dying = busy_and(2)
     dying[0].connectionLost()
     assert dying[2].heard == [1, 2]
     assert dying[2].reasons == ["closed by the worker"]
@@ -90,11 +92,7 @@ def test_what_waits_is_heard_before_the_end_of_its_connection():
 
 
 def test_what_waits_is_not_told_after_a_drop():
-    clock = Clock()
-    turns = Turns(clock)
-    busy, dropped = socket(turns, clock), socket(turns, clock)
-    busy[0].dataReceived(events(1, 30))
-    dropped[0].dataReceived(events(1, 2))
+    clock, _, dropped = busy_and(2)
     dropped[0].drop()
     clock.advance(0)
     assert (dropped[2].heard, dropped[2].reasons) == ([], [])

@@ -3,7 +3,10 @@
 - ingest_vs_autocommit: our rate, from bytes on 50 sockets to committed Frames rows, over that of two autocommitted statements per event
   on one connection (what the reference does);
 - ingest_vs_executemany: our rate over that of a bare `executemany` of the same rows in one transaction;
-- assign_p50_commits: median time from an opening to its assignment, at 2,000 events a second over 100 links, in bare commits of one row;
+- assign_p50_commits: median time from an opening to its assignment, at 2,000 events a second over 100 links, in bare commits of one row
+  that another process makes as often, on the same server, during the same load;
+- assign_p50_hot_commits: the same in bare commits made before it, one hard on the other on an idle server, with nothing else in the
+  processor's caches: a third of what a commit costs that comes every 25 ms;
 - assign_p99_ms: the 99th percentile of the same, in milliseconds;
 - ingest_growth: CPU cost per event at 10, 100 and 300 links, the dearest over the cheapest;
 - reactor_max_pause_ms: the longest that the reactor was held up in all of it.
@@ -27,6 +30,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall, deferLater, react
 from zope.interface import implementer
 
+from tests.bench.commits import ROW, bare_commit
 from tests.mariadb import Server
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
@@ -42,6 +46,10 @@ from zmtwist.zm.url import parse_url
 DATABASE = "zm138"
 MONITORS = 300
 REFERENCE_EVENTS = 1500
+PACE = 2000
+OPENINGS = 50
+OPENING_EVERY = OPENINGS / PACE
+"""Seconds: every 50th of 2,000 events a second."""
 
 
 @implementer(ILinkObserver)
@@ -55,18 +63,16 @@ class Unconcerned:
     def unlinked(self, reason: str) -> None: ...
 
 
-class Cameras(ProcessProtocol):
-    """The other side: a process of its own, as workers are."""
+class Child(ProcessProtocol):
+    """A process beside ours, which tells us things in JSON: `tests.bench.cameras`, `tests.bench.commits`."""
 
-    def __init__(self, directory: Path, links: int, events: int, pace: int = 0, openings: int = 0) -> None:
+    def __init__(self, module: str, *arguments: object) -> None:
         self.told: dict[str, Any] = {}
         self._waiting: dict[str, Deferred[Any]] = {}
         self._tail = b""
-        arguments = [str(directory), str(links), str(events), str(pace), str(openings)]
+        command = [sys.executable, "-m", f"tests.bench.{module}", *map(str, arguments)]
         root = Path(__file__).parent.parent.parent
-        reactor.spawnProcess(  # type: ignore[attr-defined]
-            self, sys.executable, [sys.executable, "-m", "tests.bench.cameras", *arguments], env=None, path=str(root)
-        )
+        reactor.spawnProcess(self, sys.executable, command, env=None, path=str(root))  # type: ignore[attr-defined]
 
     def outReceived(self, data: bytes) -> None:
         *lines, self._tail = (self._tail + data).split(b"\n")
@@ -86,6 +92,11 @@ class Cameras(ProcessProtocol):
         else:
             self._waiting[key] = waiting
         return waiting
+
+    def end(self, key: str) -> Deferred[Any]:
+        """Have it end; what it tells of `key` then."""
+        self.transport.closeStdin()  # type: ignore[union-attr]
+        return self.hear(key)
 
 
 @implementer(ICommander)
@@ -124,7 +135,7 @@ class Bench:
     async def run(self, links: int, events: int, pace: int = 0, openings: int = 0) -> tuple[float, float, list[float]]:
         """Seconds from the first byte to the last committed row, CPU seconds of ours, and assignment latencies."""
         with tempfile.TemporaryDirectory(prefix="zmb-") as directory:
-            cameras = Cameras(Path(directory), links, events, pace, openings)
+            cameras = Child("cameras", directory, links, events, pace, openings)
             await cameras.hear("listening")
             store = EventStore(self.database)
             ingest = Ingest(
@@ -167,9 +178,8 @@ class Bench:
             await ingest.finish()
         return took, cpu, latencies
 
-    async def _end(self, cameras: Cameras) -> list[float]:
-        cameras.transport.closeStdin()  # type: ignore[union-attr]
-        latencies = await cameras.hear("assigned")
+    async def _end(self, cameras: Child) -> list[float]:
+        latencies: list[float] = await cameras.end("assigned")
         for link in self.links.values():
             link.abort()
         self.links.clear()
@@ -194,9 +204,7 @@ def prepare(server: Server) -> None:
 def autocommitted(server: Server, events: int) -> float:
     """Events a second, two autocommitted statements each from one connection."""
     with server.connect(DATABASE) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO Events (MonitorId, StateId, StorageId, Name, Cause, StartDateTime) VALUES (1, 0, 3, 'a', 'b', NOW())"
-        )
+        cursor.execute(ROW)
         event = cursor.lastrowid
         began = time.perf_counter()
         for n in range(1, events + 1):
@@ -224,21 +232,6 @@ def executemany(server: Server, events: int) -> float:
         return events / (time.perf_counter() - began)
 
 
-def bare_commit(server: Server, rounds: int = 200) -> float:
-    """Median seconds to insert one Events row and commit."""
-    took = []
-    with server.connect(DATABASE) as connection, connection.cursor() as cursor:
-        for _ in range(rounds):
-            began = time.perf_counter()
-            connection.begin()
-            cursor.execute(
-                "INSERT INTO Events (MonitorId, StateId, StorageId, Name, Cause, StartDateTime) VALUES (1, 0, 3, 'a', 'b', NOW())"
-            )
-            connection.commit()
-            took.append(time.perf_counter() - began)
-    return statistics.median(took)
-
-
 def figure(name: str, value: float) -> None:
     print(f"figure {name} {value:.3f}", flush=True)
 
@@ -250,13 +243,19 @@ async def main() -> None:
         prepare(server)
         await bench.start()
         await bench.run(50, 100)  # warm up
-        commit = bare_commit(server)
+        with server.connect(DATABASE) as connection:
+            hot = statistics.median(bare_commit(connection) for _ in range(200))
         bench.forget_pauses()
-        _, _, latencies = await bench.run(100, 200, pace=2000, openings=50)
+        commits = Child("commits", server.socket, DATABASE, OPENING_EVERY)
+        _, _, latencies = await bench.run(100, 200, pace=PACE, openings=OPENINGS)
+        commit = statistics.median(await commits.end("committed"))
         latencies.sort()
         p50, p99 = statistics.median(latencies), latencies[int(len(latencies) * 0.99)]
-        print(f"bare commit {commit * 1000:.2f} ms, {len(latencies)} assignments, median {p50 * 1000:.2f} ms")
+        print(
+            f"bare commit {commit * 1000:.2f} ms, hot {hot * 1000:.2f} ms; {len(latencies)} assignments, median {p50 * 1000:.2f} ms"
+        )
         figure("assign_p50_commits", p50 / commit)
+        figure("assign_p50_hot_commits", p50 / hot)
         figure("assign_p99_ms", p99 * 1000)
         paced = bench.longest_pause
         ours, theirs, bare = [], [], []

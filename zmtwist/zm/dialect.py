@@ -119,7 +119,7 @@ class Sql:
         pending: list[str] = []
         size = 0
         for statement, args in statements:
-            text = self._cursor.mogrify(statement, args)
+            text = self._cursor.mogrify(statement, args) if args else statement
             if pending and size + len(text) > PACKET:
                 new_ids += self._run_joined(pending)
                 pending, size = [], 0

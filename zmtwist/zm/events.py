@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 CHUNK = 1_000
 """Rows per statement: beyond this a statement gets no cheaper per row, only larger."""
 
-_STATE = "(SELECT CASE WHEN COUNT(*) = 1 THEN MAX(Id) ELSE 0 END FROM States WHERE IsActive = 1)"
-
 
 @attrs.frozen
 class Batch:
@@ -67,6 +65,9 @@ def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
     first = {change.handle: first_frame(touches[change.handle].first) for change in opened}
     pairs = [(change, first[change.handle]) for change in opened]
     places = open_events(sql, schema, pairs, batch.monitors, batch.zone, batch.event_name)
+    if not known and not any(touch.goes_on for touch in touches.values()):
+        # As a rule nothing but openings is written with openings, and a worker waits for each.
+        return Written(places=places, witness=witness_of((), places))
     stored = stored_data(sql, schema, known, touches)
     vanished = tuple(handle for handle, place in known.items() if place.event_id not in rows)
     settling = [

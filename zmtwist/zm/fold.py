@@ -41,10 +41,13 @@ class Touch:
     @property
     def says_nothing(self) -> bool:
         """There is nothing in it to write."""
-        return not (
-            self.opened
-            or self.first
-            or self.frames
+        return self.opened is None and self.first is None and not self.goes_on
+
+    @property
+    def goes_on(self) -> bool:
+        """It says more of its event than that it begins, with its first frame."""
+        return bool(
+            self.frames
             or self.length_us is not None
             or self.frames_seen
             or self.tally

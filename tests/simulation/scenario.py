@@ -75,6 +75,7 @@ class Simulation:
             "we are killed": (4, self.kill),
             "we are killed in a commit": (2, lambda: setattr(self.server, "at_commit", self.kill)),
             "we are killed in an outage": (2, self._killed_in_an_outage),
+            "we are killed again and again": (2, self._killed_again_and_again),
             "we are stopped": (1, self.stop),
             "we hand over": (1, self.hand_over),
             "the clock is set": (1, self._step_clock),
@@ -202,6 +203,15 @@ class Simulation:
         else:
             self.kill()
             self.world.callLater(chance.uniform(0.0, 2.0), self._back)
+
+    def _killed_again_and_again(self) -> None:
+        """Before what the kill before has left is put right, while clips begin."""
+        chance = self.world.chance
+        for _ in range(chance.randint(2, 4)):
+            self.kill()
+            self.world.pass_time(chance.uniform(0.0, 1.5))
+            self.start()
+            self.world.pass_time(chance.uniform(0.2, 2.0))
 
     def _back(self) -> None:
         if self.server.state != "up":

@@ -39,7 +39,8 @@ FIRST_PID = 10_000_000
 
 
 class Clip:
-    """One recording. Its file says which it is; `frames` is what has got into the file."""
+    """One recording. Its file says which it is; `frames` is what has got into the file: nothing in its first `buffered` seconds, as long
+    as the muxer keeps it all to itself."""
 
     def __init__(self, number: int, worker: Worker, path: Path, trigger: str) -> None:
         self.number, self.worker, self.path, self.trigger = number, worker, path, trigger
@@ -47,6 +48,7 @@ class Clip:
         self.begun = worker.world.seconds()
         self.ended_at: float | None = None
         self.saved = False
+        self.buffered = worker.world.chance.choice((0.0, 0.7, 1.5))
         self.frames = 0
         self.event_id = 0
         self.target: Path | None = None
@@ -159,7 +161,8 @@ class Worker:
         world.tell(f"worker {self.monitor_id} opens clip {clip.number} as {path.name}")
         self._log(f"store: recording_opening token={clip.token} cause={trigger}")
         self.say(EVENT_RECORDING_OPENING, RecordingOpening(clip.token, trigger))
-        length = 45.0 if world.calm else chance.uniform(3.0, 12.0)
+        # Some are so short that the next one, by its name, may be of the same event.
+        length = 45.0 if world.calm else chance.choice((chance.uniform(0.3, 2.0), chance.uniform(3.0, 12.0)))
         self._after(length, self._cut, clip)
 
     def _cut(self, clip: Clip) -> None:
@@ -193,7 +196,8 @@ class Worker:
         """The next frames."""
         clip = self.clip
         if clip is not None and not self.stalled and self._still_there(clip):
-            self._write(clip, round((self.world.seconds() - clip.begun) * RATE))
+            if self.world.seconds() - clip.begun >= clip.buffered:
+                self._write(clip, round((self.world.seconds() - clip.begun) * RATE))
             if clip.target is not None:
                 target, clip.target = clip.target, None
                 target.parent.mkdir(parents=True, exist_ok=True)

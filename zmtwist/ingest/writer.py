@@ -7,7 +7,6 @@ file moves) come after the commit, never before. While the database is away, wha
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -19,9 +18,9 @@ from twisted.logger import Logger
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.ingest.backlog import Backlog, Batch
+from zmtwist.ingest.known import KnownEvents
 from zmtwist.ingest.latency import Latencies
 from zmtwist.ingest.spool import Spool, SpoolFigures
-from zmtwist.ingest.spoolfile import Known
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.waiting import ended, given_up
@@ -39,9 +38,6 @@ busy without a break, and every opening would find a transaction under way to wa
 
 FEW = 20
 """So many changes that are due anyway cost an opening next to nothing: they go into one transaction with it."""
-
-REMEMBERED_CLOSED = 512
-"""Places of closed events are kept this long (in events) for what is said of them late: descriptions, synopses."""
 
 Effect = Callable[[OpenEvent | ClipSaved | CloseEvent, EventPlace], None]
 
@@ -88,16 +84,14 @@ class Writer(Service):
         self._monitors = monitors
         self._effect = effect
         self._max_batch = max_batch
-        self._places: dict[str, EventPlace] = {}
-        self._closed: OrderedDict[str, EventPlace] = OrderedDict()
-        self._saved: dict[str, ClipSaved] = {}
+        self._events = KnownEvents()
         self._working: Deferred[None] | None = None
         self._company: Deferred[None] | None = None
         self._rushing: Deferred[None] | None = None
         self._writing = False
         self._bulk_due = 0.0
         self._backlog = Backlog(
-            reactor, spool, self._known, lambda: tuple(self._saved), group=max_batch, queue_max=queue_max
+            reactor, spool, self._events.kept, lambda: self._events.saves, group=max_batch, queue_max=queue_max
         )
         self.figures = WriterFigures(spool=self._backlog.figures)
         self.commit_seconds = Latencies()
@@ -124,11 +118,11 @@ class Writer(Service):
     @property
     def open_places(self) -> Mapping[str, EventPlace]:
         """The events that have a row and are not closed, by handle."""
-        return self._places
+        return self._events.open
 
     def adopt(self, handle: str, place: EventPlace) -> None:
         """Take changes of an event whose row is there already: one that an earlier run opened."""
-        self._places[handle] = place
+        self._events.add({handle: place})
 
     def submit(self, monitor_id: int, changes: Sequence[Change]) -> None:
         """Queue changes of one monitor. Returns at once; they are written in this order."""
@@ -145,7 +139,7 @@ class Writer(Service):
         """Look into the spool, and begin to write what an earlier run left there. Saves are seen to once more; openings are only
         written, since the workers that waited for them may be gone. Call when every monitor is known."""
         for handle, known in (await self._backlog.open()).items():
-            self._places[handle] = known.place
+            self._events.add({handle: known.place})
             if known.saved is not None:
                 self._follow(known.saved, known.place)
         if self.queued:
@@ -171,7 +165,7 @@ class Writer(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._working is not None or self._saved:
+        if self._working is not None or self._events.saves:
             await self._backlog.keep()
         if self._working is not None:
             await given_up(self._working)
@@ -257,14 +251,14 @@ class Writer(Service):
         """The batch less those openings that were committed before an earlier run could take note of it."""
         delay = FIRST_DELAY
         # Of those written beside their batch the spool knows the place: they are there.
-        while doubtful := [change for change in batch.doubtful if self._place(change.handle) is None]:
-            taken = [place.event_id for place in self._places.values()]
+        while doubtful := [change for change in batch.doubtful if self._events.place(change.handle) is None]:
+            taken = [place.event_id for place in self._events.open.values()]
             try:
-                self._places.update(await self._store.opened(doubtful, taken, self._monitors()))
+                self._events.add(await self._store.opened(doubtful, taken, self._monitors()))
                 break
             except Retryable as error:
                 delay = await self._pause(error, delay)
-        there = {change.handle for change in batch.doubtful if self._place(change.handle) is not None}
+        there = {change.handle for change in batch.doubtful if self._events.place(change.handle) is not None}
         return [c for c in batch.changes if not (isinstance(c, OpenEvent) and c.handle in there)]
 
     async def _write(self, batch: Sequence[Change], earlier: bool) -> None:
@@ -272,7 +266,7 @@ class Writer(Service):
         changes = self._placeable(batch)
         delay = FIRST_DELAY
         while changes:
-            known = {c.handle: place for c in changes if (place := self._place(c.handle)) is not None}
+            known = {c.handle: place for c in changes if (place := self._events.place(c.handle)) is not None}
             begun = self._reactor.seconds()
             try:
                 opened = await self._store.commit(changes, known, self._monitors())
@@ -317,19 +311,11 @@ class Writer(Service):
     def _placeable(self, batch: Sequence[Change]) -> list[Change]:
         """`batch` less the changes of events that never got a row."""
         opened = {change.handle for change in batch if isinstance(change, OpenEvent)}
-        changes = [c for c in batch if c.handle in opened or self._place(c.handle) is not None]
+        changes = [c for c in batch if c.handle in opened or self._events.place(c.handle) is not None]
         if orphaned := len(batch) - len(changes):
             self.figures.orphaned += orphaned
             self.log.warn("ingest: dropped {orphaned} changes of events that have no row", orphaned=orphaned)
         return changes
-
-    def _known(self, handle: str) -> Known | None:
-        """What the spool must keep of an event."""
-        place = self._place(handle)
-        return None if place is None else Known(place, self._saved.get(handle))
-
-    def _place(self, handle: str) -> EventPlace | None:
-        return self._places.get(handle) or self._closed.get(handle)
 
     def _refuse(self, change: Change, error: Refused) -> None:
         self.figures.refused += 1
@@ -348,26 +334,22 @@ class Writer(Service):
         figures.committed += len(changes)
         figures.largest_batch = max(figures.largest_batch, len(changes))
         figures.last_error = None
-        self._places.update(opened)
+        self._events.add(opened)
         for change in changes:
             if not isinstance(change, OpenEvent | ClipSaved | CloseEvent):
                 continue
-            place = self._place(change.handle)
+            place = self._events.place(change.handle)
             if place is None:
                 continue
             if isinstance(change, CloseEvent):
-                self._saved.pop(change.handle, None)
-                self._closed[change.handle] = place
-                self._places.pop(change.handle, None)
-                while len(self._closed) > REMEMBERED_CLOSED:
-                    self._closed.popitem(last=False)
+                self._events.close(change.handle)
             if not (earlier and isinstance(change, OpenEvent)):
                 self._follow(change, place)
 
     def _follow(self, change: OpenEvent | ClipSaved | CloseEvent, place: EventPlace) -> None:
         """What follows from a change that is in the database."""
         if isinstance(change, ClipSaved):
-            self._saved[change.handle] = change
+            self._events.save(change)
         try:
             self._effect(change, place)
         except Exception:

@@ -19,12 +19,13 @@ from zmtwist.zm.beside import data_frames, data_statements, renumbering, stored_
 from zmtwist.zm.dialect import Sql, Statement, ids
 from zmtwist.zm.errors import Refused
 from zmtwist.zm.fold import Touch, fold
+from zmtwist.zm.landing import grown, witness_of
 from zmtwist.zm.openings import first_notes, open_events
 from zmtwist.zm.paths import EventPlace
 from zmtwist.zm.rows import Frame, first_frame, frame_values, frames_statement
 from zmtwist.zm.schema import Schema
 from zmtwist.zm.update import EventRow, Update, needs_stored_frames, statements_for, update_for
-from zmtwist.zm.written import Written, grown, witness_of
+from zmtwist.zm.written import Written
 
 if TYPE_CHECKING:
     from zmtwist.changes import Change, OpenEvent

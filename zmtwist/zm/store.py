@@ -16,9 +16,10 @@ from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.errors import CommitLost, DatabaseError, Refused, Retryable, Unsure, Unusable
 from zmtwist.zm.events import Batch, write
 from zmtwist.zm.found import Search, find_opened
+from zmtwist.zm.landing import add_to_storage, landed
 from zmtwist.zm.paths import EventPlace
 from zmtwist.zm.pool import Database
-from zmtwist.zm.written import Written, add_to_storage, landed
+from zmtwist.zm.written import Written
 
 if TYPE_CHECKING:
     from zmtwist.changes import Change, OpenEvent

@@ -236,6 +236,27 @@ def test_openings_under_way_beside_a_batch_are_kept_with_it(tmp_path):
     assert again.store.asked == [[open_event(1, 2).handle]], "it may have been committed"
 
 
+def test_a_stop_while_an_opening_beside_its_batch_waits_for_the_database_keeps_the_opening(tmp_path):
+    run = Run(tmp_path)
+    run.writer.submit(1, [open_event(1, 1), frame(1, 2, 1)])
+    run.settle()
+    run.store.outcomes = ["held", *[Retryable("2006: gone away")] * 1000]
+    run.writer.submit(1, [frame(1, 3, 1)])
+    run.settle()
+    run.writer.submit(1, [open_event(1, 2), frame(1, 2, 2)])
+    run.settle()
+    run.store.waiting.pop(0).callback(None)  # the batch is in the database, what was written beside it is not
+    run.settle()
+    stopped = run.writer.stopService()
+    run.settle()
+    assert stopped.called
+    assert run.writer.idle
+    run.killed()
+    again = Run(tmp_path, store=Store(ids=100))
+    assert of(again.written(), 1)[0] == open_event(1, 2)
+    assert again.written()[-1] == frame(1, 2, 2)
+
+
 def test_killed_at_every_step_each_opening_is_written_once(tmp_path):
     """Between any two calls of the spool: what is in the database and what the next run writes make up all that was said, once."""
     for step in range(12):

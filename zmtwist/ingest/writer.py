@@ -188,9 +188,10 @@ class Writer(Service):
         except Exception:
             self.log.failure("ingest: the writer failed; it begins anew with what comes next")
         finally:
-            if self._rushing is not None:
-                self._rushing.cancel()
             self._working = None
+            if self._rushing is not None:
+                self._rushing.addErrback(lambda failure: failure.trap(CancelledError))  # nobody waits for it any more
+                self._rushing.cancel()
 
     async def _write_all(self, batch: Batch) -> None:
         """Write a batch, and what was written beside it meanwhile."""
@@ -208,13 +209,16 @@ class Writer(Service):
             await self._rushing
 
     async def _rush(self) -> None:
-        """Write openings while a batch is under way: on a connection of their own they need not wait for its end."""
+        """Write openings while a batch is under way: on a connection of their own they need not wait for its end.
+
+        Given up, it fails, so that the batch of which they are a part is not taken for written.
+        """
         try:
             await deferLater(self._reactor, 0)
             while self._writing and (openings := self._backlog.rush(self._max_batch)):
                 await self._write(openings, earlier=False)
         except CancelledError:
-            pass
+            raise
         except Exception:
             self.log.failure("ingest: the writer failed on openings; it goes on")
         finally:

@@ -217,7 +217,7 @@ class ZmNext(Service):
             announce=self._tell,
             max_batch=config.ingest.max_batch,
             queue_max=config.ingest.queue_max,
-            options=options_of(config.ingest, zone),
+            options=options_of(config.ingest),
             thumbnails=possible(config.ingest.thumbnails),
         )
         self.ingest.startService()

@@ -1,6 +1,6 @@
 import pytest
 
-from zmtwist.ingest.activity import activity_of, cause_of
+from zmtwist.ingest.activity import activity_of, cause_of, percent
 from zmtwist.wire.details import AudioEvent, DetectedObject, Detection, Motion, Sound, TrackedDetection, ZoneMotion
 
 
@@ -27,6 +27,11 @@ def test_a_detection_scores_its_best_confidence_and_names_each_label_once():
     activity = activity_of(Detection(pts_usec=7, detections=found), 5, 0)
     assert (activity.trigger, activity.score, activity.labels) == ("detection", 91, ("car", "person"))
     assert (activity.at_us, activity.pts_us) == (5, 7)
+
+
+@pytest.mark.parametrize(("confidence", "score"), [(1e308, 100), (-1e308, 1), (0.0, 1), (0.005, 1), (1.0, 100)])
+def test_a_score_is_one_of_1_to_100_whatever_the_confidence(confidence, score):
+    assert percent([confidence]) == score
 
 
 def test_both_published_shapes_of_a_detection_count():

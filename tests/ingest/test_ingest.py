@@ -71,7 +71,7 @@ class Setting:
         self.store = Store(root)
         self.ingest = Ingest(
             self.clock, self.store, Now(), Now(), run="run", wall=lambda: T0, announce=lambda _: None,
-            options=options_of(config or IngestConfig(), None),
+            options=options_of(config or IngestConfig()),
         )  # type: ignore[arg-type]  # fmt: skip
         self.monitor = Monitor(id=3, width=640, height=360, storage=Storage(id=1, path=str(root)))
 
@@ -109,7 +109,7 @@ def test_objects_count_by_the_zones_that_are_known_and_a_bad_zone_is_told_of_onc
 
 
 def test_what_the_operator_wishes_reaches_the_sessions(tmp_path):
-    assert options_of(IngestConfig(), None) == Options()
+    assert options_of(IngestConfig()) == Options()
     config = IngestConfig(tags=False, max_data_per_minute=0, events_without_recording=False)
     s = Setting(tmp_path, config)
     s.know(recorder=False)

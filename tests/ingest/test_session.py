@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,14 @@ def test_a_save_without_an_opening_makes_an_event_of_its_own():
 def test_the_same_save_twice_is_one_event():
     _, changes = walk(session(), [saved(10, "/e/own.mkv", 3.8, 40), saved(10.1, "/e/own.mkv", 3.8, 40)])
     assert len(of(ClipSaved, changes)) == 1
+
+
+@pytest.mark.parametrize("path", ["", "/e/a\0b.mkv", "/e/" + "x" * 300, "/e/x" * 1500])
+def test_a_save_whose_path_is_none_is_looked_for_where_it_should_be(path):
+    after, changes = walk(session(), [opening(0, "3-1-1"), saved(4, path, 3.8, 40)])
+    assert [change.path for change in of(ClipSaved, changes)] == [""]
+    _, changes = walk(after, [opening(4, "3-1-2"), saved(8, path, 3.8, 40)])
+    assert [change.path for change in of(ClipSaved, changes)] == [""], "it is no second word on the first"
 
 
 def test_a_trigger_before_the_opening_belongs_to_the_clip():

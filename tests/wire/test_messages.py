@@ -159,6 +159,16 @@ def test_a_hello_without_codec_or_past_its_end_is_malformed(payload: bytes) -> N
         decode_hello(0, 0, payload)
 
 
+def test_thousands_of_tiny_tlvs_are_malformed_and_cost_no_time() -> None:
+    few, many = tlv(0x7E, b"") * 63, tlv(0x7E, b"") * 65
+    assert decode_event(0, 0, b"\1\3" + few)[0].code == 0x301
+    with pytest.raises(MalformedMessage, match="EVENT: more than 64 TLVs"):
+        decode_event(0, 0, b"\1\3" + many)
+    assert decode_hello(0, 0, tlv(0x01, u32(27)) + few).codec_id == 27
+    with pytest.raises(MalformedMessage, match="HELLO: more than 64 TLVs"):
+        decode_hello(0, 0, tlv(0x01, u32(27)) + many)
+
+
 def test_the_small_ones() -> None:
     assert decode_stats(pack("<QQ", 95, 2)) == Stats(95, 2)
     assert decode_response(b'{"ok":true,"message":"dispatched"}') == Response(0, True, "dispatched", "")

@@ -79,7 +79,7 @@ def activity_of(
 
 def percent(confidences: Iterable[float]) -> int:
     """The best of some confidences (0 to 1) as a score of 1 to 100."""
-    return max(1, min(100, round(100 * max(confidences))))
+    return round(100 * max(0.01, min(1.0, max(confidences))))
 
 
 def cause_of(trigger: str, labels: Iterable[str] = ()) -> str:

@@ -66,12 +66,11 @@ class Options(msgspec.Struct, frozen=True):
     data: Pace | None = data_pace(120)
 
 
-def options_of(config: IngestConfig, zone: tzinfo | None) -> Options:
-    """What the operator wishes of every monitor."""
+def options_of(config: IngestConfig) -> Options:
+    """What the operator wishes of every monitor. (`timezone` is that of the rows: workers name their files by the host's.)"""
     return Options(
         unrecorded=config.events_without_recording,
         idle_us=round(config.idle_finalize_seconds * SECOND),
-        zone=zone,
         tags=config.tags,
         frames=frames_pace(config.max_frames_per_second),
         data=data_pace(config.max_data_per_minute) if config.max_data_per_minute else None,

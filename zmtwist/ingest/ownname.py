@@ -17,6 +17,18 @@ _NAME = re.compile(
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
+MOST_IN_PATH = 4095
+MOST_IN_NAME = 255
+"""Bytes: what Linux takes for a path, and for each name in it."""
+
+
+def is_path(text: str) -> bool:
+    """Whether the system takes it for a path at all, be there a file or not."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    names = encoded.split(b"/")
+    return bool(text) and b"\0" not in encoded and len(encoded) <= MOST_IN_PATH and max(map(len, names)) <= MOST_IN_NAME
+
+
 @attrs.frozen
 class OwnName:
     """What the name tells. `opened_us` is in microseconds since the epoch; `number` tells clips of the same second apart, from 1."""

@@ -305,8 +305,10 @@ class Reconciler(Service):
             self.log.critical("recovery: {reason}", reason=reason)
         if dry_run:
             return Outcome(planned, done=False)
-        # What is left alone now, as it may be being recorded, is looked at again as long as it bears its worker's own name.
-        self._look_in(AGAIN_SECONDS, {stray.monitor_id for stray in scene.strays})
+        # What is left alone now, as it may be being recorded, is looked at again as long as it bears its worker's own name, or as its
+        # event is in nobody's hand.
+        left_open = {action.row.monitor_id for action in planned.actions if isinstance(action, LeaveOpen)}
+        self._look_in(AGAIN_SECONDS, left_open | {stray.monitor_id for stray in scene.strays})
         if held_back := {action.stray.monitor_id for action in planned.actions if isinstance(action, HoldBack)}:
             self._look_in(HELD_BACK_SECONDS, held_back)
         for action in planned.actions:

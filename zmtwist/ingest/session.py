@@ -29,7 +29,7 @@ from zmtwist.ingest.clip import (
 from zmtwist.ingest.data import Room, data_of
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.ownname import opened_us
+from zmtwist.ingest.ownname import is_path, opened_us
 from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.messages import Event
@@ -157,7 +157,9 @@ class Session(msgspec.Struct, frozen=True):
         return session, [opened, *rest]
 
     def _saved(self, saved: RecordingSaved, at_us: int) -> tuple[Session, list[Change]]:
-        if any(ended.path == saved.path for ended in self.ended):
+        if not is_path(saved.path):
+            saved = replace(saved, path="")  # then its file is looked for where it should be
+        elif any(ended.path == saved.path for ended in self.ended):
             return self, []
         duration_us = round(max(0.0, min(saved.duration, MAX_SECONDS)) * SECOND)
         session = self

@@ -155,6 +155,9 @@ _U32 = Struct("<I")
 _U64 = Struct("<Q")
 _STATS = Struct("<QQ")
 _TLV = Struct("<BH")
+MOST_TLVS = 64
+"""More than any worker has to say in one message: thousands of tiny ones would keep the reactor for seconds."""
+
 
 _HELLO_NUMBERS = {
     0x01: "codec_id",
@@ -182,8 +185,11 @@ _USUAL = Struct("<HBHQBH")
 def decode_hello(stream: int, generation: int, payload: bytes) -> Hello:
     """HELLO's TLV list. Raises `MalformedMessage` for a TLV past the end, or without a codec id."""
     fields: dict[str, Any] = {}
-    at, end = 0, len(payload)
+    at, end, count = 0, len(payload), 0
     while at < end:
+        count += 1
+        if count > MOST_TLVS:
+            raise MalformedMessage(f"HELLO: more than {MOST_TLVS} TLVs")
         if at + 3 > end:
             raise MalformedMessage("HELLO: a TLV header runs past the payload")
         tag, length = _TLV.unpack_from(payload, at)
@@ -231,8 +237,11 @@ def _decode_any_event(sequence: int, generation: int, payload: bytes) -> tuple[E
     body: bytes | None = None
     message: str | None = None
     rest: dict[str, Any] = {}
-    at = 2
+    at, count = 2, 0
     while at < end:
+        count += 1
+        if count > MOST_TLVS:
+            raise MalformedMessage(f"EVENT: more than {MOST_TLVS} TLVs")
         if at + 3 > end:
             raise MalformedMessage("EVENT: a TLV header runs past the payload")
         tag, length = _TLV.unpack_from(payload, at)

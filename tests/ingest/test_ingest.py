@@ -110,6 +110,9 @@ def test_objects_count_by_the_zones_that_are_known_and_a_bad_zone_is_told_of_onc
 
 def test_what_the_operator_wishes_reaches_the_sessions(tmp_path):
     assert options_of(IngestConfig()) == Options()
+    assert options_of(IngestConfig(timezone="Europe/Berlin")).zone is None, (
+        "workers name their files by the host's time"
+    )
     config = IngestConfig(tags=False, max_data_per_minute=0, events_without_recording=False)
     s = Setting(tmp_path, config)
     s.know(recorder=False)

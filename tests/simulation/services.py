@@ -85,20 +85,29 @@ class Server:
             result = function()
         except Exception as error:
             if connection.in_transaction:
-                connection.rollback()
+                self._undo()
             return Failure(error)
         if self.commits_to_lose and connection.total_changes != before:
             self.commits_to_lose -= 1
             lands = chance.random() < 0.5
             self.world.tell(f"the answer to a commit is lost; it is {'in' if lands else 'not in'} the database")
             if not lands:
-                connection.rollback()
+                self._undo()
             elif connection.in_transaction:
                 connection.commit()
             return Failure(CommitLost("lost connection (in COMMIT)", 2013, result))
         if connection.in_transaction:
             connection.commit()
         return result
+
+    def _undo(self) -> None:
+        """Roll back; the ids that were given out are not given out again, as in InnoDB."""
+        connection = self.connection
+        given = self.rows("SELECT seq FROM sqlite_sequence WHERE name = 'Events'")
+        connection.rollback()
+        if given:
+            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'Events'")
+            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('Events', ?)", given[0])
 
 
 class SimulatedDatabase(Database):

@@ -110,7 +110,7 @@ class ZmNext(Service):
         self._lock: LockFile | None = None
         self._compose = composer(settings)
         self.database = outside.database(reactor, settings.database)
-        self.disk = outside.disk(reactor, 4)
+        self.disk = outside.disk(reactor, 8)
         self._spool_thread = outside.disk(reactor, 1)
         self.ingest: Ingest | None = None
         self.fleet: Fleet | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from zmtwist.zm.paths import EventPlace, with_codec
 SETTLE_FIRST_DELAY = 0.5
 SETTLE_LAST_DELAY = 30.0
 MEASURED_AT_ONCE = 2
+SETTLED_AT_ONCE = 2
+"""In one storage: one that hangs must not take the threads on which the others' clips are seen to."""
 
 
 class Settling:
@@ -41,6 +44,8 @@ class Settling:
         self._session = session
         self._submit = submit
         self._measuring = DeferredSemaphore(MEASURED_AT_ONCE)
+        self._settled_at: dict[str, DeferredSemaphore] = defaultdict(lambda: DeferredSemaphore(SETTLED_AT_ONCE))
+        self._found_at: dict[str, DeferredSemaphore] = defaultdict(lambda: DeferredSemaphore(MEASURED_AT_ONCE - 1))
 
     async def settle(self, saved: ClipSaved, place: EventPlace) -> None:
         """See the clip in its place, then close its event."""
@@ -50,7 +55,7 @@ class Settling:
         while True:
             try:
                 if not saved.path:
-                    saved = await self._measuring.run(self._find, saved, place)
+                    saved = await self._found_at[place.root].run(self._measuring.run, self._find, saved, place)
                 clip = await self._settled(saved, place)
             except (ClipMissing, ClipForeign) as error:
                 self.log.error(
@@ -78,7 +83,7 @@ class Settling:
     async def _settled(self, saved: ClipSaved, place: EventPlace) -> SettledClip:
         """Raises ClipMissing only for a clip that is missing on the storage which it was recorded to, else OSError."""
         try:
-            return await self._disk.run(settle_clip, place, saved.path)
+            return await self._settled_at[place.root].run(self._disk.run, settle_clip, place, saved.path)
         except ClipMissing as error:
             if await self._storages.doubted(place.root):
                 raise OSError(f"{error}: another disk is mounted at {place.root}") from None

@@ -112,6 +112,7 @@ class ZmNext(Service):
         self.database = outside.database(reactor, settings.database)
         self.disk = outside.disk(reactor, 8)
         self._spool_thread = outside.disk(reactor, 1)
+        self._looks = outside.disk(reactor, 16)  # one thread for each storage that hangs
         self.ingest: Ingest | None = None
         self.fleet: Fleet | None = None
         self.waiting_for: str | None = None
@@ -195,16 +196,18 @@ class ZmNext(Service):
         self.database.startService()
         self.disk.startService()
         self._spool_thread.startService()
+        self._looks.startService()
         self.api.startService()
         await self._from_database(self.database.schema)
         zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)
         clocks = await self._from_database(lambda: self.database.interact(compare, zone))
         if clocks is not None and clocks.ours != clocks.servers:
             self.log.critical(
-                "zmnext: the time zone here is {ours}, the database server's {servers}: events are stored at wrong times; "
+                "zmnext: the time zone here is {ours}, the database server's {servers}{when}: events are stored at wrong times; "
                 "give both the same, or set [zmnext.ingest] timezone to the server's",
                 ours=hours(clocks.ours),
                 servers=hours(clocks.servers),
+                when=clocks.when,
             )
         self.ingest = Ingest(
             self._reactor,
@@ -243,6 +246,7 @@ class ZmNext(Service):
             self._composed,
             self._tell,
             self._outside.links(self._reactor),
+            on_disk=self._looks.run,
             wall=self._wall,
             jitter=self._outside.jitter,
             kill_group=self._outside.kill_group,
@@ -368,7 +372,7 @@ class ZmNext(Service):
         await self.api.stopService()
         if self.console is not None:
             await self.console.stopService()
-        await gatherResults([self._spool_thread.stopService(), self.disk.stopService()])
+        await gatherResults([disk.stopService() for disk in (self._spool_thread, self.disk, self._looks)])
         await self.database.stopService()
         if self._ended is not None:
             self._ended()

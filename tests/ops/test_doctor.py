@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.service_case import SIMULATOR, Installation
-from zmtwist.ops import doctor_database
 from zmtwist.ops.ctl import main
 from zmtwist.ops.doctor_database import file_system, hours, offset_at
 
@@ -145,7 +144,7 @@ def test_a_real_server_its_zone_and_its_rights(zm, capsys, mariadb, monkeypatch)
     assert found["time zone"]["verdict"] == "FAIL"
 
     now = time.time
-    monkeypatch.setattr(doctor_database.time, "time", lambda: now() - 60)
+    monkeypatch.setattr(time, "time", lambda: now() - 60)
     with mariadb.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE OR REPLACE USER reader@localhost IDENTIFIED BY 'hush'")
         cursor.execute("GRANT SELECT ON zm138.* TO reader@localhost")

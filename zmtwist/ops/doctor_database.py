@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -82,7 +81,8 @@ def _times(sql: Sql, settings: Settings) -> Iterator[Finding]:
     if clocks.ours != clocks.servers:
         yield fail(
             "time zone",
-            f"ours is {hours(clocks.ours)}, the database server's {hours(clocks.servers)}: events would be stored at wrong times",
+            f"ours is {hours(clocks.ours)}, the database server's {hours(clocks.servers)}{clocks.when}: "
+            "events would be stored at wrong times",
             "give host and server the same zone, or set [zmnext.ingest] timezone to the server's",
         )
     else:
@@ -91,7 +91,7 @@ def _times(sql: Sql, settings: Settings) -> Iterator[Finding]:
         yield warn("clock", f"the database server's is {clocks.apart:+.1f} s from ours", "let both be set by NTP")
     else:
         yield ok("clock", "as the database server's")
-    yield from _web_zone(sql, time.time(), clocks.servers)
+    yield from _web_zone(sql, clocks.at, clocks.servers)
 
 
 def _web_zone(sql: Sql, now: float, server_offset: int) -> Iterator[Finding]:

@@ -9,24 +9,40 @@ import attrs
 
 from zmtwist.zm.dialect import Sql
 
+WEEK = 7 * 86_400
+
 
 @attrs.frozen
 class Clocks:
-    """Seconds east of UTC of both, now, and how many seconds the server's clock is ahead of ours."""
+    """Seconds east of UTC of both, and how many seconds the server's clock is ahead of ours.
+
+    Zones may be the same in winter and not in summer: `at` (seconds since the epoch) is now where they differ now, or in the coming year
+    never do, else the first week in which they do.
+    """
 
     ours: int
     servers: int
     apart: float
+    at: float = 0.0
+
+    @property
+    def when(self) -> str:
+        """` from 2027-03-28 on` where it is not now that they differ."""
+        return f" from {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d} on" if self.at - time.time() > WEEK / 2 else ""
 
 
 def compare(sql: Sql, zone: tzinfo | None) -> Clocks | None:
     """The server's clock and ours, which goes by `zone` or the host's; None for the embedded database, which has none of its own."""
     if sql.dialect.name == "sqlite":
         return None
-    found = sql.one("SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), NOW()), UNIX_TIMESTAMP(NOW(6))")
-    now = time.time()
-    servers, servers_now = (int(found[0]), float(found[1])) if found else (0, now)
-    return Clocks(offset_at(now, zone), servers, servers_now - now)
+    weeks = [int(time.time()) + number * WEEK for number in range(53)]
+    local = ", ".join(f"TIMESTAMPDIFF(SECOND, '1970-01-01', FROM_UNIXTIME({at})) - {at}" for at in weeks)
+    found = sql.one(f"SELECT UNIX_TIMESTAMP(NOW(6)), {local}")
+    if found is None:
+        return None
+    apart = float(found[0]) - time.time()
+    offsets = [(offset_at(at, zone), int(servers), apart, at) for at, servers in zip(weeks, found[1:], strict=True)]
+    return Clocks(*next((one for one in offsets if one[0] != one[1]), offsets[0]))
 
 
 def offset_at(now: float, zone: tzinfo | None) -> int:

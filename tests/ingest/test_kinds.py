@@ -314,6 +314,16 @@ def test_reasoning_and_pose():
     ]
 
 
+def test_poses_and_segments_under_their_other_names():
+    told = Told().opened("pose")
+    told.say(1, type="pose", persons=[{"keypoints": [[1, 2]]}])
+    told.say(2, type="segmentation", objects=[{}, {}])
+    assert told.data == [
+        {"type": "pose", "at": 1.0, "poses": [{"keypoints": [[1, 2]]}]},
+        {"type": "segmentation", "at": 2.0, "segments": 2},
+    ]
+
+
 def test_data_is_bounded_in_size():
     told = Told().opened()
     told.say(1, type="pose", poses=[["x" * 100] * 100])
@@ -418,3 +428,17 @@ def test_health_is_kept_until_the_worker_has_gone():
     assert "secret" not in repr(told.state)
     told.state, _ = told.state.gone(us(3))
     assert (told.state.health.streams, told.state.health.failures) == ((), 1)
+
+
+def test_a_face_that_nobody_knows_names_no_event():
+    told = Told().opened("face")
+    told.say(1, type="face", faces=[{"name": "unknown", "similarity": 0.4}, {"name": "Ann", "similarity": 0.6}])
+    assert told.one()[0] == "Face: Ann"
+
+
+def test_objects_of_no_track_are_told_by_their_labels():
+    told = Told().opened("detection")
+    found = [{"label": label, "confidence": 0.9, "track_id": 0} for label in ("person", "car")]
+    told.say(1, type="tracked_detection", detections=found)
+    assert told.notes == []
+    assert told.one()[0] == "Detection: person, car"

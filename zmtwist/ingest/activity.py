@@ -77,6 +77,10 @@ def activity_of(
     return make(detail, at_us, motion_area, zoning) if make is not None else None
 
 
+UNKNOWN_FACE = "unknown"
+"""What some plugins call a face that they know no name of."""
+
+
 def percent(confidences: Iterable[float]) -> int:
     """The best of some confidences (0 to 1) as a score of 1 to 100."""
     return round(100 * max(0.01, min(1.0, max(confidences))))
@@ -167,7 +171,7 @@ def _plates(read: Plates, at_us: int, _area: int, _zoning: Zoning | None) -> Act
 def _faces(seen: Faces, at_us: int, _area: int, _zoning: Zoning | None) -> Activity | None:
     if not seen.faces:
         return None
-    labels = distinct([face.name for face in seen.faces])
+    labels = distinct([face.name for face in seen.faces if face.name != UNKNOWN_FACE])
     score = percent([face.similarity for face in seen.faces])
     return Activity(at_us, "face", score, seen.pts_usec, labels, seen)
 
@@ -188,7 +192,7 @@ def _description(said: Description, at_us: int, _area: int, _zoning: Zoning | No
 
 
 def _shapes(seen: Pose | Segmentation, at_us: int, _area: int, _zoning: Zoning | None) -> Activity | None:
-    kind, shapes = ("pose", seen.poses) if isinstance(seen, Pose) else ("segmentation", seen.segments)
+    kind, shapes = "pose" if isinstance(seen, Pose) else "segmentation", seen.shapes
     return Activity(at_us, kind, 0, None, (), seen) if shapes else None
 
 

@@ -128,8 +128,8 @@ def _facts(activity: Activity) -> dict[str, Any]:
             "label": _words(detail.label),
         }
     if isinstance(detail, Pose):
-        return {"poses": list(detail.poses)}
-    return {"segments": len(detail.segments)} if isinstance(detail, Segmentation) else {}
+        return {"poses": list(detail.shapes)}
+    return {"segments": len(detail.shapes)} if isinstance(detail, Segmentation) else {}
 
 
 def _object(activity: Activity, number: int) -> dict[str, Any]:

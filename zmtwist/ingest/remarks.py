@@ -38,7 +38,7 @@ def sightings(activity: Activity) -> list[Sighting]:
     detail, seen = activity.detail, []
     if isinstance(detail, Detection):
         for number, found in enumerate(activity.found):
-            if found.track_id is not None:
+            if found.track_id:  # 0 is of no track
                 zones = activity.zones[number] if activity.zones else ()
                 name, key = _named(found.label, found.track_id), f"#{found.track_id}"
                 seen.append(Sighting(key[:MAX_NAME], name, percent((found.confidence,)), zones))

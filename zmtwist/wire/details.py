@@ -204,15 +204,27 @@ class Faces(OfFrame, frozen=True, gc=False, tag="face", tag_field="type"):
 
 
 class Pose(OfFrame, frozen=True, gc=False, tag="pose", tag_field="type"):
-    """Body poses; their inner form differs between models and is kept as it came."""
+    """Body poses; their inner form differs between models and is kept as it came. Plugins name the list either way."""
 
     poses: tuple[Any, ...] = ()
+    persons: tuple[Any, ...] = ()
+
+    @property
+    def shapes(self) -> tuple[Any, ...]:
+        """The list, whatever its name."""
+        return self.poses or self.persons
 
 
 class Segmentation(OfFrame, frozen=True, gc=False, tag="segmentation", tag_field="type"):
-    """Segmented objects; their inner form differs between models and is kept as it came."""
+    """Segmented objects; their inner form differs between models and is kept as it came. Plugins name the list either way."""
 
     segments: tuple[Any, ...] = ()
+    objects: tuple[Any, ...] = ()
+
+    @property
+    def shapes(self) -> tuple[Any, ...]:
+        """The list, whatever its name."""
+        return self.segments or self.objects
 
 
 class Reasoning(OfFrame, frozen=True, gc=False, tag="reasoning", tag_field="type"):

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
+import attrs
+import pytest
+
+from zmtwist import documents
 from zmtwist.config import MonitorOverride
 from zmtwist.documents import composer, stored_graph
-from zmtwist.pipeline.document import Document
+from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.settings import parse, settle
 
@@ -64,3 +70,50 @@ def test_composing_under_settings(tmp_path: Path) -> None:
     assert children(Monitor(id=4, path="rtsp://cam/x", function="Record")) == [
         ("decode_detect", "/s/zm_infer_gpu0.sock")
     ]
+
+
+def test_a_pipe_or_a_directory_in_place_of_a_graph_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "monitor_3.json")
+    (tmp_path / "monitor_4.json").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    found = [stored_graph(monitor_id, str(tmp_path)) for monitor_id in (3, 4)]
+    assert [graph and graph.problem for graph in found] == [
+        "it must be a file, and is something else",
+        "it can't be read: Is a directory",
+    ]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_composing_is_done_anew_only_where_something_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'database.url = "sqlite:///x"\npaths.socks = "/s"\n'
+    settings = settle(parse(f'{text}zmnext.pipeline.graph_dir = "{tmp_path}"'), {})
+    done: list[int] = []
+    real = documents.compose
+
+    def counted(monitor: Monitor, *args: Any, **kwargs: Any) -> Document | Refusal:
+        done.append(monitor.id)
+        return real(monitor, *args, **kwargs)
+
+    monkeypatch.setattr(documents, "compose", counted)
+    compose = composer(settings)
+    first = compose(MONITOR)
+    assert compose(attrs.evolve(MONITOR)) == first
+    assert done == [3]
+    compose(attrs.evolve(MONITOR, id=4))
+    assert compose(MONITOR) == first
+    assert done == [3, 4]
+    refused = attrs.evolve(MONITOR, path="")
+    assert isinstance(compose(refused), Refusal)
+    assert isinstance(compose(refused), Refusal)
+    assert done == [3, 4, 3]
+    assert compose(MONITOR) == first
+    (tmp_path / "monitor_3.json").write_text(GRAPH % "tracker")
+    changed = compose(MONITOR)
+    assert changed != first
+    (tmp_path / "monitor_3.json").write_text(GRAPH % "detect_pose")
+    assert compose(MONITOR) not in (first, changed)
+    (tmp_path / "monitor_3.json").unlink()
+    assert compose(MONITOR) == first
+    done.clear()
+    assert composer(settings)(MONITOR) == first
+    assert done == [3], "other settings have nothing of it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,16 +18,26 @@ _LONGEST_FILE = 65_536
 
 
 def composer(settings: Settings) -> Callable[[Monitor], Document | Refusal]:
-    """A function that composes any monitor's document under `settings`. Graph files are read anew at each call."""
+    """A function that composes any monitor's document under `settings`. Graph files are read anew at each call.
+
+    Composing is work, and most monitors are what they were: what the last call for a monitor gave is given again where nothing differs
+    that it was made of.
+    """
     config = settings.config.zmnext
     overrides = {override.id: override for override in config.monitor}
     share = config.share_inference
     inference = Inference(settings.infer_socket, share.gpu_id) if share.enabled else None
+    last: dict[int, tuple[Monitor, GraphText | None, Document | Refusal]] = {}
 
     def compose_one(monitor: Monitor) -> Document | Refusal:
         override = overrides.get(monitor.id)
         graph = stored_graph(monitor.id, config.pipeline.graph_dir, override)
-        return compose(monitor, config.pipeline, override, graph=graph, inference=inference)
+        known = last.get(monitor.id)
+        if known is not None and known[:2] == (monitor, graph):
+            return known[2]
+        composed = compose(monitor, config.pipeline, override, graph=graph, inference=inference)
+        last[monitor.id] = monitor, graph, composed
+        return composed
 
     return compose_one
 
@@ -45,9 +57,16 @@ def stored_graph(monitor_id: int, graph_dir: str | None, override: MonitorOverri
 
 def _read(file: Path) -> GraphText:
     try:
-        with file.open("rb") as stream:
+        with open(file, "rb", opener=_at_once) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return GraphText(str(file), problem="it must be a file, and is something else")
             return GraphText(str(file), stream.read(_LONGEST_FILE + 1).decode("utf-8-sig"))
     except OSError as error:
         return GraphText(str(file), problem=f"it can't be read: {error.strerror}")
     except UnicodeDecodeError:
         return GraphText(str(file), problem="it is not UTF-8")
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)

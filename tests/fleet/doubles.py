@@ -289,6 +289,8 @@ class Stage:
         self.transitions: list[Transition] = []
         self.texts: dict[int, str | Refusal] = {}
         self.chance = 0.5
+        self.storages_hang = False
+        self.hanging: list[tuple[Callable[[], None], Deferred[None]]] = []
         self.sharing: set[int] = set()
         """The monitors whose documents need the shared inference."""
         self.settings = FleetSettings(
@@ -321,7 +323,22 @@ class Stage:
             kill_group=self.world.kill_group,
             processes=FakeProcesses(self.world),
             in_thread=maybeDeferred,
+            on_disk=self.on_disk,
         )
+
+    def on_disk(self, function: Callable[[], None]) -> Deferred[None]:
+        """Storages answer at once, unless they hang: then what was asked of them is done by `storages_answer`."""
+        if not self.storages_hang:
+            return maybeDeferred(function)
+        self.hanging.append((function, Deferred()))
+        return self.hanging[-1][1]
+
+    def storages_answer(self) -> None:
+        """They hang no longer."""
+        self.storages_hang = False
+        hanging, self.hanging = self.hanging, []
+        for function, answer in hanging:
+            maybeDeferred(function).chainDeferred(answer)
 
     def compose(self, monitor: Monitor) -> Document | Refusal:
         text = self.texts.get(monitor.id, '{"plugins":[]}')

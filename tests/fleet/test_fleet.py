@@ -588,3 +588,30 @@ def test_a_fleet_that_is_started_again_works(stage: Stage) -> None:
     stage.fleet.startService()
     stage.advance(1)
     assert stage.process(1).alive
+
+
+@pytest.mark.parametrize("order", ["start", "restart", "release"])
+def test_one_that_is_ending_because_nobody_wants_it_is_not_started_again(stage: Stage, order: str) -> None:
+    started(stage, 1)
+    stage.world.stubborn = True
+    stage.catalog.put(attrs.evolve(wanted(1), capturing="None"))
+    reconcile(stage)
+    assert stage.state(1) is State.STOPPING
+    with pytest.raises(NotInFleet) as refused:
+        getattr(stage.fleet, order)(1)
+    assert refused.value.reason == stage.fleet.unwanted[1]
+    stage.advance(60)
+    assert stage.world.alive(1) == []
+    assert len(stage.world.processes) == 1
+    assert stage.state(1) is None
+
+
+def test_one_that_is_ending_because_its_row_is_gone_is_not_started_again(stage: Stage) -> None:
+    started(stage, 1)
+    del stage.catalog.rows[1]
+    assert stage.fleet.reconcile().called
+    assert stage.state(1) is State.STOPPING
+    with pytest.raises(NotInFleet, match="there is no such monitor"):
+        stage.fleet.start(1)
+    stage.advance(10)
+    assert stage.world.alive(1) == []

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmtwist.fleet import lines
-from zmtwist.fleet.lines import Allowance, LineSplitter, Opening
+from zmtwist.fleet.lines import QUIET_LINES, Allowance, KeptLines, LineSplitter, Opening, Together
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
@@ -59,3 +59,49 @@ def test_a_flood_is_held_back_and_counted() -> None:
     allowance, allowed, refused = allowance.take(50.1)
     assert (allowed, refused) == (True, 95)
     assert Allowance(at=100).take(50.0)[1], "a clock set back refuses nothing"
+
+
+def test_what_many_say_at_once_is_held_back_but_for_a_few_lines_of_each() -> None:
+    together = Together(per_second=10, burst=100)
+
+    def logged(now: float, allowance: Allowance) -> tuple[int, Allowance]:
+        before = allowance.left
+        for _ in range(500):
+            allowance, _, _ = allowance.take(now, lambda: together.take(now))
+        return round(before - allowance.left), allowance
+
+    workers = [Allowance(at=50.0) for _ in range(10)]
+    told = [logged(50.0, worker) for worker in workers]
+    assert sum(count for count, _ in told) == 100 + 10 * QUIET_LINES
+    assert min(count for count, _ in told) == QUIET_LINES
+    assert told[-1][1].refused == 500 - QUIET_LINES
+    count, _ = logged(51.0, told[-1][1])
+    assert count > 0, "it may say more as time goes by"
+
+
+def test_one_alone_has_its_whole_burst() -> None:
+    together, allowance, logged = Together(), Allowance(at=50.0), 0
+    for _ in range(500):
+        allowance, allowed, _ = allowance.take(50.0, lambda: together.take(50.0))
+        logged += allowed
+    assert logged == 200
+
+
+def test_kept_lines_are_made_fit_to_be_shown_once_and_bounded() -> None:
+    made: list[bytes] = []
+
+    def text(raw: bytes) -> str:
+        made.append(raw)
+        return lines.clean(raw)[:10]
+
+    kept = KeptLines(3, text)
+    kept.add_raw(b"gone")
+    kept.add("as it is")
+    kept.add_raw(b"\x1b raw")
+    assert made == []
+    kept.add_raw(b"y" * 5000)
+    assert made == [b"y" * 5000], "a long line is not held whole"
+    assert kept.texts() == kept.texts() == ("as it is", "raw", "y" * 10)
+    assert made == [b"y" * 5000, b"\x1b raw"]
+    kept.add_raw(b"\x00")
+    assert kept.texts() == ("raw", "y" * 10)

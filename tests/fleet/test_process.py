@@ -13,7 +13,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs
 
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.lock import LockFile
@@ -188,3 +189,24 @@ def test_without_its_launcher_nothing_is_spawned(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotSpawn, match=r"the program env \(coreutils\) is not installed"):
         spawn(tmp_path, "pass")
+
+
+def test_a_flood_costs_no_redaction_but_of_what_is_logged_or_shown_and_its_openings_are_heard() -> None:
+    redacted: list[str] = []
+
+    def redact(text: str) -> str:
+        redacted.append(text)
+        return Redactor(["s3cret-word"]).redact(text)
+
+    watcher = Watcher()
+    child = Child(Clock(), of_monitor(7), watcher, redact, 1.0)
+    with capturedLogs() as logs:
+        child.errReceived(b"[A][ERROR] s3cret-word\n\n \n" * 1000)
+        child.errReceived(b"store: recording_opening token=7-1-2 cause=zone\n[A][ERROR] s3cret-word at last\n")
+    assert len(redacted) == len(logs) == 200
+    assert watcher.openings == [Opening("7-1-2", "zone")]
+    assert len(child.lines()) == 100
+    assert child.lines()[-2:] == ("store: recording_opening token=7-1-2 cause=zone", "[A][ERROR] *** at last")
+    assert child.errors()[-1] == "[A][ERROR] *** at last"
+    assert not any("s3cret" in line for line in child.lines())
+    assert len(redacted) == 300, "each line that is shown, once"

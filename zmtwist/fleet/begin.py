@@ -57,6 +57,7 @@ def spawn_child(
         redact,
         around.settings.zmnext.worker.stop_timeout_seconds,
         around.kill_group,
+        around.together,
     )
     child.spawn(around.reactor, command, lock.fd)
     return child
@@ -101,13 +102,20 @@ def write_down(around: Surroundings, post: Post, pid: int | None, command: Comma
         )
 
 
-def begin(around: Surroundings, monitor_id: int, document: Document, reports: Reports, life: Life) -> Run:
-    """Spawn a worker; where its lock is held, adopt the one that holds it. Raises CannotSpawn."""
+def begin(
+    around: Surroundings,
+    monitor_id: int,
+    document: Document,
+    reports: Reports,
+    life: Life,
+    storage: BaseException | None,
+) -> Run:
+    """Spawn a worker; where its lock is held, adopt the one that holds it. Raises CannotSpawn. `storage`: see `launch.prepare`."""
     post = worker_post(around.settings, monitor_id)
 
     def spawn(lock: LockFile) -> Run:
         try:
-            return _spawn(around, post, monitor_id, document, reports, life, lock)
+            return _spawn(around, post, monitor_id, document, reports, life, lock, storage)
         except BaseException:
             clear(around.settings, monitor_id, around.processes)
             raise
@@ -135,9 +143,10 @@ def _spawn(
     reports: Reports,
     life: Life,
     lock: LockFile,
+    storage: BaseException | None,
 ) -> Run:
     clear(around.settings, monitor_id, around.processes)
-    command = prepare(around.settings, monitor_id, document)
+    command = prepare(around.settings, monitor_id, document, storage)
     redact = Redactor(document.secrets).redact
     run = Run(
         around,

@@ -31,6 +31,7 @@ from zmtwist.fleet.reading import Reading
 from zmtwist.fleet.roster import Roster
 from zmtwist.fleet.run import MakeLink, Surroundings
 from zmtwist.fleet.status import InferenceStatus, State, Transition, WorkerStatus
+from zmtwist.fleet.storages import OnDisk, Storages
 from zmtwist.fleet.watching import Watchdog
 from zmtwist.fleet.worker import IDLE, Worker
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
@@ -67,7 +68,7 @@ class Fleet(Service):
     """All workers of this host. Started, it reconciles and watches; stopped, it has reaped every worker, unless it left them running.
 
     `compose` turns a monitor into its document or a refusal; `announce` hears of each transition. What an operator holds is
-    respected whatever the database says.
+    respected whatever the database says. `on_disk` runs what may hang with a storage, on threads that are of no use to anyone else.
     """
 
     log = Logger()
@@ -82,6 +83,7 @@ class Fleet(Service):
         announce: Callable[[Transition], None],
         make_link: MakeLink,
         *,
+        on_disk: OnDisk,
         wall: Callable[[], int] = _wall,
         jitter: Callable[[], float] = random.random,
         kill_group: Callable[[int, int], None] = os.killpg,
@@ -110,6 +112,7 @@ class Fleet(Service):
             wall=wall,
             jitter=jitter,
             processes=processes or Linux(reactor),
+            storages=Storages(self._clock, on_disk),
             kill_group=kill_group,
         )
         self._choice = Choice()
@@ -206,7 +209,7 @@ class Fleet(Service):
 
     def start(self, monitor_id: int) -> None:
         """Start it now, held or waiting as it may be."""
-        worker = self._worker(monitor_id)
+        worker = self._wanted(monitor_id)
         self._held.discard(monitor_id)
         worker.start("an operator started it")
 
@@ -216,7 +219,7 @@ class Fleet(Service):
 
     def restart(self, monitor_id: int) -> None:
         """Stop it and start it again, now. One that is held stays so."""
-        self._worker(monitor_id).restart("an operator restarted it")
+        self._wanted(monitor_id).restart("an operator restarted it")
 
     def reload(self, monitor_id: int) -> Deferred[None]:
         """Read the database anew and run it with what that says now. Fails with NotInFleet where that says that it does not run."""
@@ -233,7 +236,7 @@ class Fleet(Service):
 
     def release(self, monitor_id: int) -> None:
         """End a hold: it runs again if the database still asks for it."""
-        worker = self._worker(monitor_id)
+        worker = self._wanted(monitor_id)
         if monitor_id in self._held:
             self._held.discard(monitor_id)
             worker.start("an operator released it")
@@ -337,6 +340,13 @@ class Fleet(Service):
     def _worker(self, monitor_id: int) -> Worker:
         worker = self._workers.get(monitor_id)
         if worker is None or not self.running:
+            raise self._absent(monitor_id)
+        return worker
+
+    def _wanted(self, monitor_id: int) -> Worker:
+        """One that may run: not one that is only here because it is still ending."""
+        worker = self._worker(monitor_id)
+        if monitor_id not in self._choice.wanted:
             raise self._absent(monitor_id)
         return worker
 

@@ -68,8 +68,11 @@ def fingerprint(program: Program | None) -> Fingerprint | None:
     return (program.path, found.st_ino, found.st_size, found.st_mtime_ns) if program and found else None
 
 
-def prepare(settings: FleetSettings, monitor_id: int, document: Document) -> Command:
-    """Look at everything the worker needs, write its document where that goes by file, remove a dead socket. Raises CannotSpawn."""
+def prepare(settings: FleetSettings, monitor_id: int, document: Document, storage: BaseException | None) -> Command:
+    """Look at everything the worker needs, write its document where that goes by file, remove a dead socket. Raises CannotSpawn.
+
+    `storage`: what a look at its storage came to, from a thread (`storages.Storages`); None where all is well there.
+    """
     worker = settings.zmnext.worker
     program = find_worker(worker, settings.environment)
     if program is None:
@@ -77,8 +80,8 @@ def prepare(settings: FleetSettings, monitor_id: int, document: Document) -> Com
             f"[zmnext.worker] binary {worker.binary!r}: no such program, or it can't be executed", fatal=True
         )
     check_directory(program)
-    if document.store_root:
-        check_store_root(document.store_root)
+    if storage is not None:
+        raise storage
     listening = socket_path(settings, monitor_id)
     remove_dead_socket(listening)
     stdin, pipeline = document.text.encode(), "/dev/stdin"
@@ -101,7 +104,10 @@ def check_directory(program: Program) -> None:
 
 
 def check_store_root(root: str) -> None:
-    """The place for recordings has to be there already: a disk that is not mounted must not be filled beneath. Raises CannotSpawn."""
+    """The place for recordings has to be there already: a disk that is not mounted must not be filled beneath. Raises CannotSpawn.
+
+    On a storage that hangs this never returns: call it from a thread only.
+    """
     if not Path(root).is_dir():
         raise CannotSpawn(f"the storage {root} is not there: is its disk mounted?")
     if not os.access(root, os.W_OK | os.X_OK):

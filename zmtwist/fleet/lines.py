@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 import attrs
 
@@ -13,6 +14,10 @@ LINE_BYTES = 16_384
 SHOWN_CHARACTERS = 1_000
 """The longest line that is logged or kept."""
 
+QUIET_LINES = 20
+"""So many lines of a burst a worker may log whatever the others do."""
+
+_OPENING_MARK = b"recording_opening"
 _OPENING = re.compile(r"store: recording_opening token=(?P<token>\S+) cause=(?P<cause>.*)")
 _LEVEL = re.compile(r"\[(DEBUG|TRACE|INFO|WARN|WARNING|ERROR|FATAL)\]")
 _TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|\b(error|failed|cannot|could not|unable)\b", re.IGNORECASE)
@@ -65,6 +70,11 @@ class Opening:
     cause: str
 
 
+def may_tell_opening(raw: bytes) -> bool:
+    """Whether it is worth the trouble to ask `opening`."""
+    return _OPENING_MARK in raw
+
+
 def opening(line: str) -> Opening | None:
     """The opening that this line tells of, if it does."""
     found = _OPENING.search(line)
@@ -91,6 +101,29 @@ def last_errors(lines: Iterable[str], most: int = 3) -> tuple[str, ...]:
     return tuple(line for line in every if _TROUBLE.search(line))[-most:] or every[-1:]
 
 
+class KeptLines:
+    """The last lines. Those that come in too fast stay as they are until somebody wants to see them; then `text` makes them fit to be."""
+
+    def __init__(self, most: int, text: Callable[[bytes], str]) -> None:
+        self._text = text
+        self._lines: deque[str | bytes] = deque(maxlen=most)
+
+    def add(self, line: str) -> None:
+        """Keep a line that may be shown as it is."""
+        self._lines.append(line)
+
+    def add_raw(self, raw: bytes) -> None:
+        """Keep a line that may not. A long one is made fit at once, which bounds what is held."""
+        self._lines.append(raw if len(raw) <= SHOWN_CHARACTERS else self._text(raw))
+
+    def texts(self) -> tuple[str, ...]:
+        """All of them, fit to be shown, oldest first. Each is made so only once."""
+        texts = [self._text(line) if isinstance(line, bytes) else line for line in self._lines]
+        self._lines.clear()
+        self._lines.extend(texts)
+        return tuple(filter(None, texts))
+
+
 @attrs.frozen
 class Allowance:
     """How many lines may still be logged: `burst` at once, `per_second` in the long run. Times in seconds of one clock."""
@@ -101,9 +134,27 @@ class Allowance:
     at: float = 0.0
     refused: int = 0
 
-    def take(self, now: float) -> tuple[Allowance, bool, int]:
-        """Ask for one line: what is left, whether it may be logged, and how many were refused before it since the last that was."""
-        left = min(self.burst, self.left + max(0.0, now - self.at) * self.per_second)
-        if left < 1.0:
-            return attrs.evolve(self, left=left, at=now, refused=self.refused + 1), False, 0
-        return attrs.evolve(self, left=left - 1.0, at=now, refused=0), True, self.refused
+    def take(self, now: float, spare: Callable[[], bool] = lambda: True) -> tuple[Allowance, bool, int]:
+        """Ask for one line: what is left, whether it may be logged, and how many were refused before it since the last that was.
+
+        Beyond the first `QUIET_LINES` of a burst, `spare` has to grant it too.
+        """
+        per_second, burst = self.per_second, self.burst
+        left = min(burst, self.left + max(0.0, now - self.at) * per_second)
+        if left < 1.0 or (left <= burst - QUIET_LINES and not spare()):
+            return Allowance(per_second, burst, left, now, self.refused + 1), False, 0
+        return Allowance(per_second, burst, left - 1.0, now, 0), True, self.refused
+
+
+class Together:
+    """What all workers may log between them beyond a few lines each: an outage makes hundreds of them talk at the same moment, and to log
+    all that would hold up everything else.
+    """
+
+    def __init__(self, per_second: float = 200.0, burst: float = 1_000.0) -> None:
+        self._allowance = Allowance(per_second, burst, burst)
+
+    def take(self, now: float) -> bool:
+        """Ask for one line."""
+        self._allowance, allowed, _ = self._allowance.take(now)
+        return allowed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -17,7 +16,19 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from zmtwist.fleet.ending import Ending
-from zmtwist.fleet.lines import Allowance, LineSplitter, Opening, clean, last_errors, level, opening, shown
+from zmtwist.fleet.lines import (
+    Allowance,
+    KeptLines,
+    LineSplitter,
+    Opening,
+    Together,
+    clean,
+    last_errors,
+    level,
+    may_tell_opening,
+    opening,
+    shown,
+)
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import Whose
 from zmtwist.fleet.procfs import LOCK_FD
@@ -77,6 +88,7 @@ class Child(ProcessProtocol):
         redact: Callable[[str], str],
         stop_timeout_seconds: float,
         kill_group: Callable[[int, int], None] = os.killpg,
+        together: Together | None = None,
     ) -> None:
         self._clock = clock
         self._whose = whose
@@ -86,7 +98,8 @@ class Child(ProcessProtocol):
         self._kill_group = kill_group
         self._splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
         self._allowance = Allowance()
-        self._kept: deque[str] = deque(maxlen=KEPT_LINES)
+        self._together = together or Together()
+        self._kept = KeptLines(KEPT_LINES, lambda raw: shown(redact(clean(raw))))
         self._pipes_deadline: IDelayedCall | None = None
         self._ending: Ending | None = None
         self._ended: Exit | None = None
@@ -95,11 +108,11 @@ class Child(ProcessProtocol):
 
     def lines(self) -> tuple[str, ...]:
         """Its last lines of output, redacted, oldest first."""
-        return tuple(self._kept)
+        return self._kept.texts()
 
     def errors(self) -> tuple[str, ...]:
         """Those of its last lines that tell of trouble, oldest first."""
-        return last_errors(self._kept)
+        return last_errors(self._kept.texts())
 
     def spawn(self, reactor: IReactorProcess, command: Command, lock_fd: int) -> None:
         """Start it, with the lock that `lock_fd` has. Raises CannotSpawn; then it is not there and nothing more is reported."""
@@ -169,17 +182,19 @@ class Child(ProcessProtocol):
         return transport
 
     def _line(self, raw: bytes, stream: str) -> None:
-        text = clean(raw)
-        if not text:
-            return
-        told = opening(text)
+        """Of a worker that floods us, most lines are only counted and kept as they are: to redact a line is the dear part."""
+        told = opening(clean(raw)) if may_tell_opening(raw) else None
         if told is not None:
             self._reports.opening_logged(told)
-        line = shown(self._redact(text))
-        self._kept.append(line)
-        self._allowance, allowed, refused = self._allowance.take(self._clock.seconds())
-        if not allowed:
+        if not raw or raw.isspace():
             return
+        now = self._clock.seconds()
+        self._allowance, allowed, refused = self._allowance.take(now, lambda: self._together.take(now))
+        if not allowed:
+            self._kept.add_raw(raw)
+            return
+        line = shown(self._redact(clean(raw)))
+        self._kept.add(line)
         if refused:
             self.log.warn(
                 "{whose}: {count} lines of output were not logged, it writes too many",

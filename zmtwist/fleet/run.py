@@ -13,10 +13,12 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmtwist.fleet.launch import FleetSettings
+from zmtwist.fleet.lines import Together
 from zmtwist.fleet.machine import Life
 from zmtwist.fleet.policy import Phase, Signs, sample_interval
 from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
+from zmtwist.fleet.storages import Storages
 from zmtwist.interfaces import IEventSink, ILinkObserver
 from zmtwist.pipeline.document import Document
 from zmtwist.wire.link import LinkStatus
@@ -102,7 +104,9 @@ class Surroundings:
     wall: Callable[[], int]
     jitter: Callable[[], float]
     processes: Processes
+    storages: Storages
     kill_group: Callable[[int, int], None] = os.killpg
+    together: Together = attrs.field(factory=Together)
 
 
 @implementer(ILinkObserver)

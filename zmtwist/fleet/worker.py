@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt, begin
@@ -48,6 +49,7 @@ class Worker:
         self._waits_for = ""
         self._tried: tuple[str, Fingerprint | None] | None = None
         self._run: Run | None = None
+        self._launching: object = None
         self._last_exit: Exit | None = None
         self._lines: tuple[str, ...] = ()
         self._restarts = Restarts()
@@ -101,6 +103,7 @@ class Worker:
     def leave(self) -> None:
         """Have no more to do with it. Its process, if it has one, runs on."""
         run, self._run = self._run, None
+        self._launching = None
         self._recycle.cancel()
         self._life.leave("left running")
         if run is not None:
@@ -232,9 +235,24 @@ class Worker:
     # What its life asks for.
 
     def launch(self) -> None:
-        """See `machine.Body`."""
+        """See `machine.Body`. First its storage is looked at, which may take a while."""
+        self._launching = this = object()
+        root = self._store_root()
+
+        def looked(found: Failure | None) -> None:
+            if self._launching is not this:
+                return  # it was stopped, held or left meanwhile
+            if self._store_root() != root:
+                self.launch()
+            else:
+                self._launching = None
+                self._launch(found.value if isinstance(found, Failure) else None)
+
+        self._around.storages.look(root).addBoth(looked)
+
+    def _launch(self, storage: BaseException | None) -> None:
         try:
-            self._run = run = self._new_run()
+            self._run = run = self._new_run(storage)
         except CannotSpawn as error:
             self._give_up(Verdict(error.fatal, error.reason))
         except Exception:
@@ -270,13 +288,16 @@ class Worker:
 
     # Inside.
 
-    def _new_run(self) -> Run:
+    def _store_root(self) -> str | None:
+        return self._document.store_root if self._document is not None else None
+
+    def _new_run(self, storage: BaseException | None) -> Run:
         if self._document is None:
             raise CannotSpawn(self._refusal, fatal=True)
         if self._waits_for:
             raise CannotSpawn(self._waits_for)
         self._tried = (self._document.digest, self._fingerprint())
-        return begin(self._around, self.monitor_id, self._document, reports=self, life=self._life)
+        return begin(self._around, self.monitor_id, self._document, self, self._life, storage)
 
     def _fingerprint(self) -> Fingerprint | None:
         settings = self._around.settings
@@ -321,6 +342,7 @@ class Worker:
         return (self._lines + (self._run.child.lines() if self._run else ()))[-KEPT_LINES:]
 
     def _announced(self, change: Change) -> None:
+        self._launching = None
         if change.to_state in IDLE:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:

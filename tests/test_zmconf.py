@@ -23,6 +23,8 @@ from zmtwist.zmconf import parse, read
         ("ZM_A = 1\r\nZM_B = 2\r\n", {"ZM_A": "1", "ZM_B": "2"}),
         ("ZM_A = one\\\n  two\\\r\nthree\nZM_B=4", {"ZM_A": "onetwothree", "ZM_B": "4"}),
         ("ZM_A = end\\", {"ZM_A": "end"}),
+        ("ZM_A = pass\\\n zm_b =2\nZM_C=3", {"ZM_A": "pass\\", "ZM_B": "2", "ZM_C": "3"}),
+        ("ZM_A = one\\\ntwo=2\\\nZM_B=3", {"ZM_A": "onetwo=2\\", "ZM_B": "3"}),
         ("# comment \\\nZM_A=1", {"ZM_A": "1"}),
         ("no equals\n= no name\nZM_A=1\nZM_A=2", {"ZM_A": "2"}),
         ("ZM_A = $ZM_B ${C}", {"ZM_A": "$ZM_B ${C}"}),
@@ -38,6 +40,7 @@ def test_files_in_order(tmp_path: Path) -> None:
     (tmp_path / "conf.d" / "02-b.conf").write_text("ZM_A=late\n")
     (tmp_path / "conf.d" / "01-a.conf").write_text("zm_a=early\nZM_B=early\n")
     (tmp_path / "conf.d" / "03-c.conf.dpkg-old").write_text("ZM_C=not this\n")
+    (tmp_path / "conf.d" / ".04-d.conf").write_text("ZM_C=nor this\n")
     assert read(tmp_path / "zm.conf") == {"ZM_A": "late", "ZM_B": "early", "ZM_C": "main"}
 
 

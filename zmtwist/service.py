@@ -211,7 +211,7 @@ class ZmNext(Service):
             )
         self.ingest = Ingest(
             self._reactor,
-            EventStore(self.database, zone=zone, event_name=config.ingest.event_name),
+            EventStore(self.database, zone=zone, event_name=config.ingest.event_name, site=self._site),
             self,
             self.disk,
             Spool(self._spool_thread, settings.spool_dir),
@@ -284,7 +284,7 @@ class ZmNext(Service):
         switch = CaptureSwitch(self.database)
         return Handover(
             self._reactor,
-            Zmdc(self._reactor, settings.legacy_socket),
+            Zmdc(self._reactor, settings.zmdc_socket(self.catalog.server_id)),
             Ledger(self._reactor, switch, settings.state, deferToThread, set_none=config.set_none),
             Linux(self._reactor).everyone,
             deferToThread,

@@ -39,9 +39,15 @@ class Settings:
     """ZM_DIR_EVENTS: the root of the storage with id 0."""
     web_root: str
     server_id: int | None
-    """Only this server's monitors are handled; None handles all."""
+    """Only this server's monitors are handled; None, and no name either, handles all."""
     server_name: str | None
     """Where the id is not given: the name to look up in `Servers`."""
+
+    def zmdc_socket(self, server_id: int | None) -> str:
+        """Where zmdc.pl listens once it is known which server this is, be it by its name."""
+        if self.config.legacy.socket or self.server_id is not None or server_id is None:
+            return self.legacy_socket
+        return f"{self.socks}/zmdc{server_id}.sock"
 
 
 def settle(config: Config, zm_conf: Mapping[str, str]) -> Settings:

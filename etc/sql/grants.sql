@@ -9,6 +9,7 @@
 
 -- What cameras there are, and how ZoneMinder is set up.
 GRANT SELECT ON Config TO zmnext@localhost;
+GRANT SELECT ON Servers TO zmnext@localhost;
 GRANT SELECT ON Monitors TO zmnext@localhost;
 GRANT SELECT ON Zones TO zmnext@localhost;
 GRANT SELECT ON States TO zmnext@localhost;

@@ -62,12 +62,12 @@ class TestSite:
             if self.server is None
             else self.server.connect(self.flavour)
         )
-        present = set((await self.database.schema()).tables)
+        schema = await self.database.schema()
         if self.server is not None:
             self.run("SET FOREIGN_KEY_CHECKS = 0")
         self.run("BEGIN")
         for table in TABLES.split():
-            if table in present:
+            if schema.has(table):
                 self.run(f"DELETE FROM {table}")
         self.run("INSERT INTO States (Id, Name, Definition, IsActive) VALUES (7, 'default', '', 1)")
         self.run("INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (3, '/srv/zm', 'main', 'Medium')")

@@ -29,6 +29,13 @@ def test_an_empty_file_is_as_good_as_none(tmp_path):
     connection.close()
 
 
+def test_text_that_is_no_utf8_is_read_and_never_quoted_by_an_error(tmp_path):
+    connection = embedded.connect(str(tmp_path / "zm.db"))
+    connection.execute("INSERT INTO Monitors (Name, Pass) VALUES ('Front', CAST(x'5365637265749f' AS TEXT))")
+    assert connection.execute("SELECT Pass FROM Monitors").fetchall() == [("Secret\ufffd",)]
+    connection.close()
+
+
 def test_two_that_start_at_once_make_one_set_of_tables(tmp_path):
     path = str(tmp_path / "zm.db")
     plain = sqlite3.connect(path, isolation_level=None)

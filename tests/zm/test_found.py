@@ -8,6 +8,8 @@ from twisted.internet.task import deferLater
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import UpdateEvent
+from zmtwist.zm.catalog import Site
+from zmtwist.zm.store import EventStore
 
 START = at("2026-03-01 12:00:00")
 
@@ -67,6 +69,23 @@ async def test_its_place_is_the_one_it_had_although_the_monitor_has_moved(site):
         assert await found(site, opening()) == places
     finally:
         site.run("UPDATE Monitors SET StorageId = 3 WHERE Id = 1")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_place_of_an_event_without_a_storage_or_with_a_relative_one_is_not_the_monitors_new_one(site):
+    here = Site(events_dir="events", web_dir="/usr/share/zm")
+    site.store = EventStore(site.database, zone=site.zone, site=here)
+    site.run("INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (9, 'more', 'relative', 'Medium')")
+    places = await site.write(opening())
+    for storage_id, root in ((0, "/usr/share/zm/events"), (9, "/usr/share/zm/more"), (3, "/srv/zm")):
+        site.run("UPDATE Events SET StorageId = %s", storage_id)
+        place = (await found(site, opening()))["a"]
+        assert (place.storage_id, place.root) == (storage_id, root)
+        assert place.directory == places["a"].directory.replace("/srv/zm", root)
+    site.run("UPDATE Events SET StorageId = 9")
+    site.run("DELETE FROM Storage WHERE Id = 9")
+    place = (await found(site, opening()))["a"]
+    assert (place.storage_id, place.root) == (0, "/usr/share/zm/events")
 
 
 @pytest_twisted.ensureDeferred

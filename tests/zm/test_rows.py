@@ -48,6 +48,17 @@ def test_what_a_column_can_hold_is_kept():
     assert fit("дом", Column(length=5, in_bytes=True)) == "до"
 
 
+def test_other_character_sets_keep_their_own_letters():
+    assert fit("дом dør", Column(charset="cp1251")) == "дом d?r"
+    assert fit("dům dør", Column(charset="latin2")) == "dům d?r"
+    assert fit("犬 🐕", Column(charset="gbk")) == "犬 ?"
+    assert fit("犬 🐕", Column(charset="ucs2")) == "犬 ?"
+    assert fit("犬 🐕", Column(charset="utf16")) == "犬 🐕"
+    assert fit("犬犬", Column(length=3, in_bytes=True, charset="utf16")) == "犬"
+    assert fit("€ α", Column(charset="greek")) == "? α"
+    assert fit("dør", Column(charset="geostd8")) == "d?r"
+
+
 def test_numbers_are_brought_within_columns():
     assert [clamp(v, 9) for v in (-1, 0, 9, 10)] == [0, 0, 9, 9]
     assert [hundredths(v) for v in (-5, 0, 4_999, 5_000, 1_234_567)] == [0, 0, 0, 1, 123]

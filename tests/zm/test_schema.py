@@ -9,9 +9,10 @@ import pytest
 import pytest_twisted
 
 from zmtwist.zm import embedded
-from zmtwist.zm.dialect import SQLITE, Sql
+from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.errors import Unusable
-from zmtwist.zm.schema import probe, version_of
+from zmtwist.zm.rows import _CODECS, fit
+from zmtwist.zm.schema import BUCKETS, Column, probe, version_of
 
 
 @pytest_twisted.ensureDeferred
@@ -80,6 +81,52 @@ def test_no_triggers_in_sight_leaves_it_open_who_counts():
     assert not probe(
         made(*(f"DROP TRIGGER {name}" for name in triggers), "UPDATE Config SET Value = '1.37.74'"), "x"
     ).storage_by_trigger
+
+
+class SmallLetters:
+    """A cursor of MySQL's, as far as the probe goes, of a server that has all names of tables in small letters."""
+
+    def __init__(self, sql: Sql) -> None:
+        self.columns = sql.rows(
+            "SELECT lower(m.name), c.name, 'YES', 64, 64, 'varchar', 'cp1251' "
+            "FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
+        )
+        self.found: list[tuple[object, ...]] = []
+
+    def execute(self, statement: str, args: object = ()) -> None:
+        self.found = self.columns if "information_schema.COLUMNS" in statement else []
+
+    def fetchall(self) -> list[tuple[object, ...]]:
+        return self.found
+
+
+def test_a_servers_names_in_small_letters_are_taken_for_what_they_are():
+    """lower_case_table_names = 1; statements go on using ZoneMinder's own spelling, which such a server takes."""
+    schema = probe(Sql(SmallLetters(made()), MYSQL), "here")
+    assert schema.buckets == BUCKETS
+    assert schema.has("Events", "MaxScoreFrameId")
+    assert schema.has("events", "maxscoreframeid")
+    assert schema.column("Events", "Notes").charset == "cp1251"
+    assert not schema.has("Events", "Nothing")
+    with pytest.raises(Unusable) as refused:
+        probe(Sql(SmallLetters(made("DROP TABLE Frames", "ALTER TABLE Zones DROP COLUMN Coords")), MYSQL), "here")
+    assert refused.value.missing == ("Zones.Coords", "table Frames")
+
+
+@pytest_twisted.ensureDeferred
+async def test_text_for_a_column_of_any_character_set_is_taken_by_a_strict_server(mysite):
+    text = "".join(map(chr, range(0x20, 0x2100, 3))) + "‘’€₯¥‾＼￣№犬дом🐕"
+    cursor = mysite.another().cursor()
+    cursor.execute("SET sql_mode = 'STRICT_ALL_TABLES'")
+    for charset in (*_CODECS, "geostd8", "keybcs2"):
+        if not mysite.query("SELECT 1 FROM information_schema.CHARACTER_SETS WHERE CHARACTER_SET_NAME = %s", charset):
+            continue  # gb18030 is MySQL's only
+        cursor.execute(f"CREATE TEMPORARY TABLE narrow (t TEXT CHARACTER SET {charset})")
+        fitted = fit(text, Column(charset=charset))
+        cursor.execute("INSERT INTO narrow VALUES (%s)", (fitted,))
+        cursor.execute("SELECT t FROM narrow")
+        assert cursor.fetchone() == (fitted,), charset
+        cursor.execute("DROP TEMPORARY TABLE narrow")
 
 
 def test_a_schema_is_a_value():

@@ -18,7 +18,7 @@ from zmtwist.zm.catalog import Reading, Site, read
 from zmtwist.zm.clock import compare, hours, offset_at
 from zmtwist.zm.connect import connector_for
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
-from zmtwist.zm.errors import DatabaseError, Unusable, translate
+from zmtwist.zm.errors import DatabaseError, UnknownServer, Unusable, translate
 from zmtwist.zm.grants import missing, needed, statements
 from zmtwist.zm.schema import Schema, probe
 
@@ -44,6 +44,8 @@ def look_at_database(settings: Settings, findings: list[Finding]) -> int:
                 findings += _grants(sql, schema, settings)
                 findings += _times(sql, settings)
             return _rows(sql, schema, settings, findings)
+    except UnknownServer as error:
+        findings.append(fail("server", mask(str(error)), "then 'SELECT Id, Name FROM Servers' shows it"))
     except Unusable as error:
         findings.append(
             fail("schema", mask(str(error)), "is [database] url ZoneMinder's? run zmupdate.pl if it is old")
@@ -113,6 +115,7 @@ def _web_zone(sql: Sql, now: float, server_offset: int) -> Iterator[Finding]:
 def _rows(sql: Sql, schema: Schema, settings: Settings, findings: list[Finding]) -> int:
     site = Site(
         server_id=settings.server_id,
+        server_name=settings.server_name,
         default_storage_id=settings.config.zmnext.ingest.default_storage_id,
         events_dir=settings.events_dir,
         web_dir=settings.web_root,

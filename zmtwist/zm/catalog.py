@@ -15,6 +15,7 @@ from zmtwist.interfaces import ICatalog
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
 from zmtwist.zm.columns import MONITOR, SCHEMES, STORAGE, ZONE, Columns, Unreadable, converted, text
 from zmtwist.zm.dialect import Sql
+from zmtwist.zm.errors import UnknownServer
 from zmtwist.zm.pool import Database
 from zmtwist.zm.schema import Schema
 
@@ -27,11 +28,12 @@ _CONFIG = ("ZM_DYN_DB_VERSION", "ZM_BULK_FRAME_INTERVAL", "ZM_EVENT_IMAGE_DIGITS
 class Site:
     """What of this host and its configuration a read depends on.
 
-    `server_id` (ZM_SERVER_ID) None: a single server, all monitors are its own. `events_dir` and `web_dir` are ZM_DIR_EVENTS and
-    ZM_PATH_WEB.
+    `server_id` (ZM_SERVER_ID) None: `server_name` is looked up in `Servers` at each read; without one, this is a single server, and all
+    monitors are its own. `events_dir` and `web_dir` are ZM_DIR_EVENTS and ZM_PATH_WEB.
     """
 
     server_id: int | None = None
+    server_name: str | None = None
     default_storage_id: int | None = None
     events_dir: str = "/var/cache/zoneminder/events"
     web_dir: str = "/usr/share/zoneminder/www"
@@ -49,17 +51,21 @@ class Values:
 
 @attrs.frozen
 class Reading:
-    """One read of it all. `unreadable` and `bad_storages`: ids of monitors and storages whose rows made no sense, with the reason each."""
+    """One read of it all. `unreadable` and `bad_storages`: ids of monitors and storages whose rows made no sense, with the reason each.
+
+    `server_id`: whose monitors they are, None for everyone's.
+    """
 
     monitors: tuple[Monitor, ...]
     unreadable: Mapping[int, str]
     bad_storages: Mapping[int, str]
     values: Values
+    server_id: int | None = None
 
 
 @implementer(ICatalog)
 class Catalog:
-    """Reads monitors anew each time they are asked for. `values`, `names` and `unreadable` are those of the last read."""
+    """Reads monitors anew each time they are asked for. `values`, `names`, `unreadable` and `server_id` are those of the last read."""
 
     def __init__(self, database: Database, site: Site) -> None:
         self._database = database
@@ -68,6 +74,7 @@ class Catalog:
         self._bad_storages: Mapping[int, str] = {}
         self.names: Mapping[int, str] = {}
         self.values = Values()
+        self.server_id = site.server_id
 
     def monitors(self) -> Deferred[Sequence[Monitor]]:
         """All monitors of this server, deleted ones (flagged) included. Fails with `zm.errors.Retryable` or `Unusable`."""
@@ -85,11 +92,13 @@ class Catalog:
                 log.warn("storage {storage_id} is left out: {reason}", storage_id=storage_id, reason=reason)
         self.unreadable, self._bad_storages, self.values = reading.unreadable, reading.bad_storages, reading.values
         self.names = {monitor.id: monitor.name for monitor in reading.monitors}
+        self.server_id = reading.server_id
         return reading.monitors
 
 
 def read(sql: Sql, schema: Schema, site: Site) -> Reading:
-    """Read monitors, zones, storages and configuration values."""
+    """Read monitors, zones, storages and configuration values. Raises `UnknownServer`."""
+    server_id = own_server(sql, schema, site)
     values = _values(sql)
     storages, bad_storages = read_storages(sql, schema, site)
     graphs = _graphs(sql, schema)
@@ -97,7 +106,7 @@ def read(sql: Sql, schema: Schema, site: Site) -> Reading:
     monitors: list[Monitor] = []
     unreadable: dict[int, str] = {}
     for row in _rows(sql, schema, "Monitors", MONITOR):
-        if site.server_id is not None and row.get("ServerId") != site.server_id:
+        if server_id is not None and row.get("ServerId") != server_id:
             continue
         number = row["Id"]
         try:
@@ -111,7 +120,19 @@ def read(sql: Sql, schema: Schema, site: Site) -> Reading:
         monitors.append(
             Monitor(**fields, storage=storage, zones=tuple(zones.get(number, ())), graph_json=graphs.get(number))
         )
-    return Reading(tuple(monitors), unreadable, bad_storages, values)
+    return Reading(tuple(monitors), unreadable, bad_storages, values, server_id)
+
+
+def own_server(sql: Sql, schema: Schema, site: Site) -> int | None:
+    """The id of the server that this host is, None for the only one there is. Raises `UnknownServer`: to take all monitors then would
+    record each camera twice."""
+    if site.server_id is not None or not site.server_name:
+        return site.server_id
+    known = schema.has("Servers", "Name")
+    found = sql.one("SELECT MIN(Id) FROM Servers WHERE Name = %s", site.server_name) if known else None
+    if found is None or found[0] is None:
+        raise UnknownServer(site.server_name)
+    return int(found[0])
 
 
 def choose_storage(storage_id: int | None, storages: Mapping[int, Storage], site: Site) -> Storage:

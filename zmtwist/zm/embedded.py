@@ -14,6 +14,8 @@ def connect(path: str) -> sqlite3.Connection:
     WAL, so that reading never waits for writing; synchronous FULL, because workers are told event ids that must outlive a power cut.
     """
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    # Text that is no UTF-8 must not become an error: SQLite's own quotes the value, which may be a camera's password.
+    connection.text_factory = readable
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -24,6 +26,11 @@ def connect(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def readable(raw: bytes) -> str:
+    """Text of a column, with a replacement character for what is no UTF-8."""
+    return raw.decode("utf-8", "replace")
 
 
 def create_tables(connection: sqlite3.Connection) -> None:

@@ -23,7 +23,7 @@ MAX_TEXT = 300
 SCHEMA_CHANGED = frozenset({1054, 1062, 1136, 1146, 1364})
 """Codes that may mean that the database is not the one that was probed (an upgrade under way): look again before the next try."""
 
-_BAD_DATA = frozenset({1048, 1062, 1064, 1153, 1216, 1264, 1265, 1292, 1366, 1406, 1452, 3988, 4025})
+_BAD_DATA = frozenset({1048, 1062, 1064, 1153, 1216, 1264, 1265, 1267, 1270, 1271, 1292, 1366, 1406, 1452, 3988, 4025})
 """Codes that some value in the statement causes, so that the same statement will fail for ever.
 
 Everything else (locks, lost connections, a full disk, missing rights, a read-only server) is the database's own trouble: the rows are
@@ -77,6 +77,17 @@ class Unusable(DatabaseError):
     def __init__(self, text: str, missing: Sequence[str]) -> None:
         super().__init__(f"{text}: it lacks {', '.join(missing)}")
         self.missing = tuple(missing)
+
+
+class UnknownServer(Unusable):
+    """No row of `Servers` has the name that zm.conf gives this host: whose cameras it is to take can't be told."""
+
+    def __init__(self, name: str) -> None:
+        DatabaseError.__init__(
+            self,
+            f"no server named '{name}' in table Servers: correct ZM_SERVER_NAME or ZM_SERVER_HOST in zm.conf, or set ZM_SERVER_ID",
+        )
+        self.missing = ("Servers.Name",)
 
 
 class CommitFailed(Exception):

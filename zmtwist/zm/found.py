@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from zmtwist.pipeline.monitor import Monitor, Storage
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.zm.catalog import Site, events_storage, read_storages
 from zmtwist.zm.columns import SCHEMES
 from zmtwist.zm.dialect import Sql
 from zmtwist.zm.paths import CODECS, EventPlace, final_name, local_time, place, video_name
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Search:
-    """What to look for. `taken` are the ids of events that are known to be others; `zone` and `event_name` as `EventStore` has them."""
+    """What to look for. `taken` are the ids of events that are known to be others; the rest is as `EventStore` has it."""
 
     openings: Sequence[OpenEvent]
     taken: Collection[int]
     monitors: Mapping[int, Monitor]
     zone: tzinfo | None = None
     event_name: str | None = None
+    site: Site = attrs.field(factory=Site)
 
 
 def find_opened(sql: Sql, schema: Schema, search: Search) -> dict[str, EventPlace]:
@@ -65,8 +67,8 @@ def _place(
     """Where it was put when it was opened, whatever the monitor's storage is by now."""
     event_id, storage_id, scheme = int(row[0]), int(row[1] or 0), row[2]
     storage = monitor.storage
-    if storage.id != storage_id and (path := sql.one("SELECT Path FROM Storage WHERE Id = %s", storage_id)):
-        storage = Storage(id=storage_id, path=str(path[0]), scheme=storage.scheme)
+    if storage.id != storage_id:
+        storage = read_storages(sql, schema, search.site)[0].get(storage_id) or events_storage(search.site)
     if scheme in SCHEMES:
         storage = attrs.evolve(storage, scheme=scheme)
     return place(

@@ -13,6 +13,7 @@ _WRITE = frozenset({"SELECT", "INSERT", "UPDATE"})
 
 _NEEDED: Mapping[str, frozenset[str]] = {
     "Config": _READ,
+    "Servers": _READ,
     "Zones": _READ,
     "States": _READ,
     "Monitors": _READ,

@@ -142,8 +142,11 @@ def _counts(
         f"({name}, {change.monitor_id}, '{local_time(change.start_us, zone).isoformat(' ')}', NULL)"
         for change, name in zip(opened, names, strict=True)
     )
+    # A row that an event left behind which had this id before (the server's count of ids began anew) gives way.
+    own = ", ".join(f"{column} = new({column})" for column in ("MonitorId", "StartDateTime", "DiskSpace"))
     for table in schema.buckets:
-        yield f"INSERT INTO {table} (EventId, MonitorId, StartDateTime, DiskSpace) VALUES {values}", ()
+        tail = dialect.on_duplicate("EventId", own)
+        yield f"INSERT INTO {table} (EventId, MonitorId, StartDateTime, DiskSpace) VALUES {values} {tail}", ()
     if schema.has("Event_Summaries"):
         columns = ("HourEvents", "DayEvents", "WeekEvents", "MonthEvents", "TotalEvents")
         each = Counter(change.monitor_id for change in opened)

@@ -24,7 +24,58 @@ MAX_DELTA = 99_999_999
 MAX_LENGTH = 9_999_999_999
 
 _FRAME_TYPES = {"Normal": "'Normal'", "Bulk": "'Bulk'", "Alarm": "'Alarm'"}
-_CODE_PAGES = {"latin1": "cp1252", "ascii": "ascii"}
+
+_CODECS = {
+    "utf8mb4": "utf-8",
+    "utf8mb3": "utf-8",
+    "utf8": "utf-8",
+    "ucs2": "utf-16-be",
+    "utf16": "utf-16-be",
+    "utf16le": "utf-16-le",
+    "utf32": "utf-32-be",
+    "latin1": "cp1252",
+    "latin2": "iso8859_2",
+    "latin5": "iso8859_9",
+    "latin7": "iso8859_13",
+    "greek": "iso8859_7",
+    "hebrew": "iso8859_8",
+    "koi8r": "koi8_r",
+    "koi8u": "koi8_u",
+    "tis620": "tis_620",
+    "gb2312": "gb2312",
+    "gbk": "gbk",
+    "gb18030": "gb18030",
+    "big5": "big5",
+    "sjis": "shift_jis",
+    "cp932": "cp932",
+    "ujis": "euc_jp",
+    "eucjpms": "euc_jp",
+    "euckr": "euc_kr",
+    "macroman": "mac_roman",
+    "macce": "mac_latin2",
+    **{name: name for name in ("cp850", "cp852", "cp866", "cp1250", "cp1251", "cp1256", "cp1257")},
+}
+"""MySQL's character sets by what Python calls them; any other is taken for ASCII, which the rest can hold (but for swe7)."""
+
+_REFUSED = {
+    charset: dict.fromkeys(map(ord, characters), "?")
+    for charset, characters in {
+        "greek": "\u037a\u2018\u2019\u20ac\u20af",
+        "hebrew": "\xaf",
+        "koi8u": "\u2219",
+        "big5": "\u02cd\u2574\uffe3",
+        "sjis": "\xa5\u203e\uff3c",
+        "ujis": "\xa5\u203e\uff3c",
+        "eucjpms": "\xa2\xa3\xa5\xa6\xac\u2016\u203e\u2212\u301c",
+        "cp932": "\x80\xa2\xa3\xac\u2016\u2212\u301c\uf8f0\uf8f1\uf8f2\uf8f3",
+        "cp866": "\xa4\u2116",
+        "cp1256": "\u0679\u0688\u0691\u06a9\u06ba\u06be\u06c1\u06d2",
+    }.items()
+}
+"""What Python's codec holds, and MySQL's character set of that name does not (a strict server refuses the whole statement for it)."""
+
+_THREE_BYTES = frozenset({"utf8mb3", "utf8", "ucs2"})
+"""Character sets that end at U+FFFF."""
 
 
 class Frame(NamedTuple):
@@ -56,9 +107,10 @@ def decimal(centis: int) -> str:
 
 def fit(text: str, column: Column) -> str:
     """`text` cut to the column's width, with `?` for what its character set can't hold (an emoji in latin1 or 3-byte utf8)."""
-    if column.charset == "utf8mb3":
+    if column.charset in _THREE_BYTES:
         text = "".join(c if c <= "\uffff" else "?" for c in text)
-    coding = _CODE_PAGES.get(column.charset, "utf-8")
+    coding = _CODECS.get(column.charset, "ascii")
+    text = text.translate(_REFUSED.get(column.charset, {}))
     if column.length is not None and not column.in_bytes:
         text = text[: column.length]
     encoded = text.encode(coding, "replace")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 import attrs
 
@@ -34,17 +33,29 @@ _NEEDED: Mapping[str, str] = {
     "Monitor_Status": "MonitorId Status CaptureFPS CaptureBandwidth",
 }
 
-CodePage = Literal["utf8mb4", "utf8mb3", "latin1", "ascii"]
+Tables = Mapping[str, Mapping[str, "Column"]]
+
+
+def _folded(tables: Tables) -> Tables:
+    """Names are looked up whatever their case: a server with `lower_case_table_names` (Windows, or moved from there) tells them in small
+    letters, and takes ZoneMinder's own spelling."""
+    return {
+        table.casefold(): {name.casefold(): column for name, column in columns.items()}
+        for table, columns in tables.items()
+    }
 
 
 @attrs.frozen
 class Column:
-    """One column. `length` is the most characters (or, for TEXT, bytes) it takes, None where that is not known or no limit that matters."""
+    """One column. `length` is the most characters (or, for TEXT, bytes) it takes, None where that is not known or no limit that matters.
+
+    `charset` is MySQL's name for its character set.
+    """
 
     nullable: bool = True
     length: int | None = None
     in_bytes: bool = False
-    charset: CodePage = "utf8mb4"
+    charset: str = "utf8mb4"
 
 
 @attrs.frozen
@@ -57,17 +68,18 @@ class Schema:
 
     dialect: Dialect
     version: str
-    tables: Mapping[str, Mapping[str, Column]]
+    tables: Tables = attrs.field(converter=_folded)
     insert_trigger: bool | None
     storage_by_trigger: bool
 
     def has(self, table: str, column: str | None = None) -> bool:
         """Whether there is such a table or column."""
-        return table in self.tables and (column is None or column in self.tables[table])
+        columns = self.tables.get(table.casefold())
+        return columns is not None and (column is None or column.casefold() in columns)
 
     def column(self, table: str, column: str) -> Column:
         """How wide a column is; the widest where it is not there."""
-        return self.tables.get(table, {}).get(column, Column())
+        return self.tables.get(table.casefold(), {}).get(column.casefold(), Column())
 
     @property
     def modern(self) -> bool:
@@ -117,12 +129,12 @@ class Schema:
 
 def probe(sql: Sql, name: str) -> Schema:
     """Look at the database that is called `name` in errors. Raises `Unusable` with all that is missing."""
-    tables = _mysql_tables(sql) if sql.dialect.name == "mysql" else _sqlite_tables(sql)
+    tables = _folded(_mysql_tables(sql) if sql.dialect.name == "mysql" else _sqlite_tables(sql))
     missing = [
-        f"{table}.{column}" if table in tables else f"table {table}"
+        f"{table}.{column}" if table.casefold() in tables else f"table {table}"
         for table, columns in _NEEDED.items()
         for column in columns.split()
-        if column not in tables.get(table, {})
+        if column.casefold() not in tables.get(table.casefold(), {})
     ]
     if missing:
         raise Unusable(f"{name} is not a ZoneMinder database that can be used", tuple(dict.fromkeys(missing)))
@@ -161,15 +173,9 @@ def _mysql_tables(sql: Sql) -> dict[str, dict[str, Column]]:
             nullable=str(nullable).upper() == "YES",
             length=octets if in_bytes else length,
             in_bytes=in_bytes,
-            charset=_code_page(charset),
+            charset=str(charset).lower() if charset else "utf8mb4",
         )
     return tables
-
-
-def _code_page(charset: str | None) -> CodePage:
-    if charset in ("latin1", "ascii"):
-        return "latin1" if charset == "latin1" else "ascii"
-    return "utf8mb3" if charset in ("utf8", "utf8mb3", "ucs2") else "utf8mb4"
 
 
 def _sqlite_tables(sql: Sql) -> dict[str, dict[str, Column]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.zm.catalog import Site
 from zmtwist.zm.errors import CommitLost, DatabaseError, Refused, Retryable, Unsure, Unusable
 from zmtwist.zm.events import Batch, write
 from zmtwist.zm.found import Search, find_opened
@@ -29,12 +30,21 @@ log = Logger()
 
 @implementer(IEventStore)
 class EventStore:
-    """Writes batches into one database. `zone` None means the host's time zone; `event_name`, if given, is what every event is called."""
+    """Writes batches into one database.
 
-    def __init__(self, database: Database, *, zone: tzinfo | None = None, event_name: str | None = None) -> None:
+    `zone` None means the host's time zone; `event_name`, if given, is what every event is called; `site` says where storages are.
+    """
+
+    def __init__(
+        self, database: Database, *, zone: tzinfo | None = None, event_name: str | None = None, site: Site | None = None
+    ) -> None:
         self._database = database
         self._zone = zone
         self._event_name = event_name
+        self._site = site or Site()
+        self._owed = Counter[int]()
+        """Bytes by storage that are still to be added to Storage.DiskSpace."""
+        self._adding = False
 
     def commit(
         self, changes: Sequence[Change], places: Mapping[str, EventPlace], monitors: Mapping[int, Monitor]
@@ -51,7 +61,8 @@ class EventStore:
         self, openings: Sequence[OpenEvent], taken: Collection[int], monitors: Mapping[int, Monitor]
     ) -> Deferred[Mapping[str, EventPlace]]:
         """See `IEventStore.opened`."""
-        return Deferred.fromCoroutine(self._opened(Search(openings, taken, monitors, self._zone, self._event_name)))
+        search = Search(openings, taken, monitors, self._zone, self._event_name, self._site)
+        return Deferred.fromCoroutine(self._opened(search))
 
     async def _opened(self, search: Search) -> Mapping[str, EventPlace]:
         try:
@@ -91,9 +102,27 @@ class EventStore:
             )
         # What follows is outside the batch's transaction, and nothing waits for it: the worker is told its event's id the sooner.
         if written.stored:
-            adding = self._database.interact(add_to_storage, written.stored)
-            adding.addErrback(_not_done, f"Storage.DiskSpace was not raised (bytes by storage: {dict(written.stored)})")
+            self._owed.update(written.stored)
+            if not self._adding:
+                Deferred.fromCoroutine(self._add_owed())
 
-
-def _not_done(failure: Failure, what: str) -> None:
-    log.warn("{what}: {reason}", what=what, reason=failure.getErrorMessage())
+    async def _add_owed(self) -> None:
+        """Add what is owed. What could not be added is owed on, and goes with what the next batch adds. Never fails."""
+        self._adding = True
+        try:
+            while self._owed:
+                adding, self._owed = self._owed, Counter[int]()
+                try:
+                    await self._database.interact(add_to_storage, adding)
+                except Retryable as error:
+                    self._owed.update(adding)
+                    log.info("Storage.DiskSpace is raised later: {reason}", reason=str(error))
+                    return
+                except Exception as error:  # of a lost COMMIT nobody knows whether it was carried out: not twice, then
+                    log.warn(
+                        "Storage.DiskSpace was not raised (bytes by storage: {bytes}): {reason}",
+                        bytes=dict(adding),
+                        reason=str(error),
+                    )
+        finally:
+            self._adding = False

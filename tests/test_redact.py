@@ -45,6 +45,75 @@ def test_what_has_the_shape_of_a_credential(text: str, masked: str) -> None:
     assert mask(masked) == masked
 
 
+NAMES = [
+    "loginpas",
+    "psw",
+    "pwd",
+    "pw",
+    "pass",
+    "passwd2",
+    "password1",
+    "passwort",
+    "userpwd",
+    "userpassword",
+    "authToken",
+    "access-token",
+    "user_token",
+    "token",
+    "jwt",
+    "key",
+    "apikey",
+    "session",
+    "sid",
+    "PHPSESSID",
+    "hash",
+    "credentials",
+    "basic",
+    "auth",
+    "authorization",
+    "secret",
+    "sig",
+    "user[password]",
+    "pin",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.9:81/v.cgi?user=bob&{}&x=1", "rtsp://10.0.0.9/{}", "rtsp://10.0.0.9/user=admin_{}_x=1"]
+)
+def test_in_a_url_a_secret_goes_by_any_name(name: str, url: str) -> None:
+    for spelled in (name, name.upper()):
+        text = f"[rtsp] cannot open {url.format(f'{spelled}=Quagga77')}: 401"
+        assert "Quagga77" not in mask(text)
+        assert mask(text).startswith("[rtsp] cannot open ")
+        assert mask(text).endswith(" 401")
+        assert mask(mask(text)) == mask(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["loginpas", "userpwd", "passwd2", "password1", "psw", "authToken", "jwt", "credentials"]
+)
+def test_in_prose_by_names_that_mean_nothing_else(name: str) -> None:
+    assert mask(f"log in: user=bob {name}=Quagga77 failed") == f"log in: user=bob {name}=*** failed"
+    assert mask(f"GET /v?{name}=Quagga77") == f"GET /v?{name}=***"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3 passed, passed=3 keyframe=1 key=5 session=2",
+        "the hash of http://cam/x differs: hash=12",
+        "author=bob compass=north side=left",
+        "token=3-1795338176-2 basic=1 authenticated=yes",
+        "rtsp://cam/live?author=bob&keyframe=1&ssids=2&channel=1",
+        "credentials: none given",
+    ],
+)
+def test_what_only_looks_like_one_stays(text: str) -> None:
+    assert mask(text) == text
+
+
 SECRET = st.text(min_size=3, max_size=20).map(lambda text: f"Kw{text}9z")
 
 
@@ -105,6 +174,15 @@ def test_longer_secrets_go_first_and_short_ones_need_a_url() -> None:
         "secre",
         "'",
         "&pw=",
+        "pas",
+        "key-",
+        "://key",
+        "?pas",
+        "=",
+        "a=",
+        "%3d",
+        "://h/_pas=",
+        "passwd",
     ],
 )
 def test_hostile_input_takes_linear_time(piece: str) -> None:

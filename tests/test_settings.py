@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmtwist.config import Config, FieldError, MonitorOverride, PipelineConfig, WorkerConfig
+from zmtwist.ingest.options import options_of
 from zmtwist.settings import ConfigError, load, parse, settle
 from zmtwist.zm.url import DatabaseUrl
 
@@ -121,6 +122,13 @@ def test_every_problem_is_told_at_once_with_its_path() -> None:
         ("worker.starts_per_second = nan", "worker.starts_per_second: must be a finite number"),
         ("worker.starts_per_second = inf", "worker.starts_per_second: must be a finite number"),
         ("worker.starts_per_second = 0", "worker.starts_per_second: must be > 0, got 0"),
+        ("ingest.idle_finalize_seconds = 1e303", "ingest.idle_finalize_seconds: must be <= 86400, got 1e+303"),
+        ("ingest.idle_finalize_seconds = -1", "ingest.idle_finalize_seconds: must be >= 0, got -1"),
+        (
+            "ingest.max_frames_per_second = 1e-320",
+            "ingest.max_frames_per_second: must be >= 0.001, got 9.99988867183e-321",
+        ),
+        ("ingest.max_frames_per_second = -1", "ingest.max_frames_per_second: must be >= 0.001, got -1"),
         ("worker.max_rss_mb = 1.0", "worker.max_rss_mb: must be a whole number, got a number"),
         ("worker.max_rss_mb = false", "worker.max_rss_mb: must be a whole number, got true or false"),
         ("worker.survive_restart = 1", "worker.survive_restart: must be true or false, got a whole number"),
@@ -137,7 +145,7 @@ def test_every_problem_is_told_at_once_with_its_path() -> None:
         ('pipeline.trigger_types = "motion"', "pipeline.trigger_types: must be a list, got a string"),
         (
             'pipeline.detect_hw = "gpu"',
-            'pipeline.detect_hw: must be one of "auto", "cuda", "metal", "vaapi", "vulkan", "openvino", got "gpu"',
+            'pipeline.detect_hw: must be one of "auto", "cpu", "cuda", "metal", "vaapi", "vulkan", "openvino", got "gpu"',
         ),
         (
             "pipeline.rtsp_transport = 2020-01-01",
@@ -166,6 +174,15 @@ def test_text_that_is_not_toml() -> None:
     [problem] = problems("[zmnext]\nenabled = yes\n")
     assert re.fullmatch(r"not TOML: Invalid value \(at line 2, column \d+\)", problem)
     assert problems("a = " + "[" * 5000) == ["not TOML: nested too deeply"]
+    assert problems("[zmnext.worker]\nmax_rss_mb = " + "9" * 5000) == ["not TOML: a number has too many digits"]
+
+
+@pytest.mark.parametrize("frames", [0.001, 1e308])
+def test_the_bounds_of_what_is_reckoned_in_microseconds(frames: float) -> None:
+    config = parse(f"[zmnext.ingest]\nidle_finalize_seconds = 86400\nmax_frames_per_second = {frames}")
+    options = options_of(config.zmnext.ingest)
+    assert options.idle_us == 86_400_000_000
+    assert options.frames.interval_us == max(1, round(1e6 / frames))
 
 
 @pytest.mark.parametrize(
@@ -305,6 +322,16 @@ def test_settled_from_the_host() -> None:
     assert settings.infer_socket == "/tmp/zm/zm_infer_gpu0.sock"
     assert (settings.events_dir, settings.web_root) == ("/usr/share/zm/events", "/usr/share/zm")
     assert (settings.server_id, settings.server_name) == (4, "north")
+    assert settings.zmdc_socket(4) == "/tmp/zm/zmdc4.sock"
+
+
+def test_zmdcs_socket_bears_the_number_of_a_server_that_is_known_by_its_name() -> None:
+    by_name = settle(parse(""), {"ZM_DB_NAME": "zm", "ZM_SERVER_HOST": "north"})
+    assert (by_name.server_id, by_name.server_name) == (None, "north")
+    assert by_name.zmdc_socket(7) == "/run/zm/zmdc7.sock"
+    assert by_name.zmdc_socket(None) == "/run/zm/zmdc.sock"
+    configured = settle(parse('legacy.socket = "/x.sock"'), {"ZM_DB_NAME": "zm", "ZM_SERVER_NAME": "north"})
+    assert configured.zmdc_socket(7) == "/x.sock"
 
 
 def test_settled_without_zm_conf_and_by_the_config() -> None:

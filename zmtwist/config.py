@@ -15,6 +15,12 @@ from zmtwist.pipeline.monitor import Mode
 DEFAULT_TRIGGERS = ("detection", "motion", "audio_event", "tracked_detection")
 
 
+DAY = 86_400
+"""In seconds."""
+
+LOWEST_RATE = 0.001
+"""A second."""
+
 LONGEST_TOPIC = 1024
 """Bytes of a configured MQTT topic; the protocol takes 65,535 with all that is appended."""
 
@@ -39,6 +45,18 @@ def not_below_zero(_instance: object, attribute: attrs.Attribute[Any], value: An
     """Validator: None, zero or more."""
     if value is not None and value < 0:
         raise ValueError(f"must be >= 0, got {value:.12g}")
+
+
+def at_most_a_day(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validator: seconds that can be reckoned with as microseconds."""
+    if value > DAY:
+        raise ValueError(f"must be <= {DAY}, got {value:.12g}")
+
+
+def rate(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validator: so many a second that the time between two of them can be reckoned with."""
+    if not value >= LOWEST_RATE:
+        raise ValueError(f"must be >= {LOWEST_RATE:g}, got {value:.12g}")
 
 
 def known_zone(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -125,7 +143,7 @@ class PipelineConfig:
     graph_dir: str | None = None
     detect: bool = True
     model_path: str | None = None
-    detect_hw: Literal["auto", "cuda", "metal", "vaapi", "vulkan", "openvino"] = "auto"
+    detect_hw: Literal["auto", "cpu", "cuda", "metal", "vaapi", "vulkan", "openvino"] = "auto"
     detect_input_size: int = attrs.field(default=640, validator=above_zero)
     detect_conf_threshold: float = attrs.field(default=0.35, validator=fraction)
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
@@ -157,7 +175,7 @@ class IngestConfig:
 
     event_name: str | None = None
     default_storage_id: int | None = attrs.field(default=None, validator=not_below_zero)
-    idle_finalize_seconds: float = attrs.field(default=60.0, validator=above_zero)
+    idle_finalize_seconds: float = attrs.field(default=60.0, validator=[not_below_zero, at_most_a_day])
     queue_max: int = attrs.field(default=100_000, validator=above_zero)
     max_batch: int = attrs.field(default=2_000, validator=above_zero)
     spool_dir: str | None = None
@@ -165,7 +183,7 @@ class IngestConfig:
     thumbnails: bool | None = None
     tags: bool = True
     events_without_recording: bool = True
-    max_frames_per_second: float = attrs.field(default=30.0, validator=above_zero)
+    max_frames_per_second: float = attrs.field(default=30.0, validator=rate)
     max_data_per_minute: int = attrs.field(default=120, validator=not_below_zero)
 
 

@@ -28,20 +28,58 @@ _VALUE = r"""(?:"(?:[^"\\]|\\.)*+"?|'[^']*+'?|[^\s&;,"'<>]*+)"""
 _KEYS = re.compile(
     rf"""(?i)(?<![a-z0-9])({_NAMES}["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:basic|digest|bearer)\s{{1,4}})?)({_VALUE})"""
 )
-_QUERY = re.compile(r"""(?i)((?<=[?&;])(?:(?:access_|auth_)?token|sid|auth|pw)=)([^\s&;"'<>#]*)""")
+_STRONG = r"(?:passw(?:or[dt]|d)|psw|pwd|loginpas|secret|credentials?|jwt|(?:access|auth|user|refresh|bearer)[_-]?token|api[_-]?key)"
+_PARTS = (
+    r"(?:pas(?!sive)|psw|pw|token|auth(?!or(?!i))|secret|cred|sess|jwt|hash|basic|key(?!frame|int|pad|board)|sid(?![a-z])"
+    r"|sig(?:nature)?(?![a-z])|(?<![a-z])pin(?:code)?(?![a-z]))"
+)
+_LETTERS = r"[a-z0-9_.\-\[\]]"
+_EQUALS = r"(?:%5d)?(?:=|%3d)"
+# Only a name that does end in an equals sign is looked into: else each part found in a long word would read on to its end.
+_NAMED = rf"(?<!{_LETTERS})(?={_LETTERS}++{_EQUALS})({_LETTERS}*?{_PARTS}{_LETTERS}*+{_EQUALS})"
+_PLAIN = r"""([^\s&;"'<>#]*+)"""
+_PAIR = re.compile(rf"(?i){_NAMED}{_PLAIN}")
+"""A secret in the path or query of a URL, where cameras call it anything: `loginpas=`, `userpwd=`, `/user=admin_token=`."""
+_QUERY = re.compile(rf"(?i)(?<=[?&;]){_NAMED}{_PLAIN}")
+_PROSE = re.compile(rf"(?i)(?<!{_LETTERS})({_LETTERS}*?{_STRONG}[0-9]{{0,3}}=){_PLAIN}")
+"""The same in free text, by names that mean nothing else: there, `token=` and `key=` are often no secrets (the worker's clips have one)."""
+_NEXT = re.compile(r"(?i)[/?]|_[a-z]+=")
 
 
 def mask(text: str) -> str:
     """`text` without the userinfo of any URL (`rtsp://user:pass@host` becomes `rtsp://***@host`) and without the values of keys
-    such as `password=`, `"pwd": "..."` and, in a query, `token=`."""
+    such as `password=`, `"pwd": "..."` and, in a URL, of all whose name has to do with secrets (`token=`, `loginpas=`)."""
     text = _AUTHORITY.sub(lambda found: found[1] + _run(found[2]), text)
     text = _KEYS.sub(_value, text)
-    return _QUERY.sub(rf"\1{MASK}", text)
+    text = _QUERY.sub(_pair, text)
+    return _PROSE.sub(_pair, text)
+
+
+def is_secret(name: str) -> bool:
+    """Whether what a URL calls by this name is to be hidden."""
+    return _PAIR.match(f"{name}=") is not None
+
+
+def secrets_in(tail: str) -> Iterator[str]:
+    """The secrets in a URL's path and query, as they stand there.
+
+    Where one ends in a path nobody can tell: both what goes up to the next slash or `_name=` and the whole rest are given.
+    """
+    path = tail.find("?") if "?" in tail else len(tail)
+    for found in _PAIR.finditer(tail):
+        yield tail[found.end(1) :].partition("&")[0]  # with what ends it in free text only, such as ; and quotes
+        yield found[2]
+        if found.start() < path:
+            yield _NEXT.split(found[2], maxsplit=1)[0]
+
+
+def _pair(found: re.Match[str]) -> str:
+    return found[1] + (MASK if found[2] else "")
 
 
 def _run(run: str) -> str:
     """What follows `://`, up to the next space or quote: a URL, with others inside it perhaps (`?next=http://...`)."""
-    return "://".join(map(_one, run.split("://")))
+    return "://".join(_PAIR.sub(_pair, _one(rest)) for rest in run.split("://"))
 
 
 def _one(rest: str) -> str:

@@ -207,6 +207,14 @@ def test_without_a_recorder_activity_makes_an_event_that_ends_when_it_is_quiet()
     assert state.clips == ()
 
 
+def test_an_idle_time_of_0_ends_nothing():
+    quiet = session(recorder=False, idle_us=0)
+    after, _ = walk(quiet, [detection(1, "person", 0.9)])
+    after, changes = after.tick(us(80_000))
+    assert of(CloseEvent, changes) == []
+    assert len(after.clips) == 1
+
+
 def test_an_open_event_is_refreshed_with_its_bulk_frames():
     state, _ = walk(session(rate=25.0, bulk_interval=100), [opening(0, "t")])
     state, none = state.tick(us(4))

@@ -119,6 +119,8 @@ async def test_questions_and_orders(zm):
         assert await error("/api/monitors/2/pipeline") == (409, "no_document")
         assert await error("/api/events?monitor=x") == (400, "bad_request")
         assert await error("/api/events?since=yesterday") == (400, "bad_request")
+        for moment in ("0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"):
+            assert await error(f"/api/events?since={moment}") == (400, "bad_request")
 
         document = await get("/api/monitors/1/pipeline", "/api/monitors/{monitor_id}/pipeline")
         assert document["running_digest"] == document["digest"]

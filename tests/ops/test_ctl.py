@@ -53,6 +53,14 @@ def test_json_on_either_side_of_the_verb(before: bool, good: str, bad: str, caps
     assert (answer["ok"], answer["file"], len(answer["problems"])) == (False, bad, 3)
 
 
+@pytest.mark.parametrize("interval", ["nan", "-1", "1e308", "inf", "soon", "86401"])
+def test_an_interval_that_cannot_be_waited_for(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["watch", f"--interval={interval}"])
+    assert caught.value.code == 2
+    assert f"must be a number of seconds from 0 to 86400, got '{interval}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("line", [[], ["check-config"], ["no-such-verb"], ["check-config", "a", "b"]])
 def test_wrong_usage(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

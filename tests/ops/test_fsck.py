@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -89,6 +90,35 @@ def test_a_database_that_is_not_there_is_told_and_not_made(zm, capsys):
     assert main(["fsck", "--config", str(zm.directory / "zmnext.toml"), "--zm-conf", "/nonexistent"]) == 1
     assert "unable to open database file" in capsys.readouterr().err
     assert not (zm.directory / "zm.db").exists()
+
+
+def test_a_zm_conf_that_cannot_be_read(zm, capsys, monkeypatch):
+    config = str(zm.directory / "zmnext.toml")
+    assert main(["fsck", "--config", config, "--zm-conf", str(zm.directory)]) == 1
+    assert f"{zm.directory}: Is a directory" in capsys.readouterr().err
+
+    def forbidden(_path):
+        raise PermissionError(errno.EACCES, "Permission denied", "/etc/zm/zm.conf")
+
+    monkeypatch.setattr(fsck_module.zmconf, "read", forbidden)
+    assert main(["--json", "fsck", "--config", config]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "error": {"code": "unreadable", "message": "/etc/zm/zm.conf: Permission denied"}
+    }
+
+
+def test_a_file_that_cannot_be_read_on_the_way(zm, capsys, monkeypatch):
+    def forbidden(*_args):
+        raise PermissionError(errno.EACCES, "Permission denied", "/storage")
+
+    monkeypatch.setattr(fsck_module, "clips_in", forbidden)
+    assert main(["fsck", "--config", str(zm.directory / "zmnext.toml"), "--zm-conf", "/nonexistent"]) == 1
+    assert capsys.readouterr().err == "zmnextctl: /storage: Permission denied\n"
+
+
+def test_text_that_is_no_utf8_is_not_quoted(zm, capsys):
+    zm.execute("UPDATE Monitors SET Pass = CAST(x'5365637265749f' AS TEXT)")
+    fsck(zm, capsys, 0)
 
 
 @pytest_twisted.ensureDeferred

@@ -97,6 +97,9 @@ def test_camera_url(text: str, user: str, password: str, full: str) -> None:
         "rtsp:///x",
         "rtsp://cam:port/x",
         "rtsp://cam:0/x",
+        "rtsp://bob:/Zq9XwGnu/@10.0.0.1:554/live",
+        "rtsp://bob:?Zq9XwGnu@10.0.0.1/live",
+        "rtsp://bob:#Zq9XwGnu@10.0.0.1/live",
         "rtsp://ca m/x",
         "rtsp://[::1/x",
         "file:///etc/passwd",
@@ -110,6 +113,30 @@ def test_camera_url_refused(text: str) -> None:
 def test_secrets_in_the_query() -> None:
     url = parse_camera_url("http://cam/video?user=bob&pwd=s%20cret&x=1")
     assert url.secrets == ("s cret",)
+
+
+@pytest.mark.parametrize(
+    ("tail", "secrets"),
+    [
+        ("videostream.cgi?loginuse=admin&loginpas=Quagga77", ("Quagga77",)),
+        ("v?usr=admin&userpwd=Quagga%2077", ("Quagga 77",)),
+        ("v?password=a;b/c&x=1", ("a;b/c", "a")),
+        ("v?password%3DQuagga77", ("Quagga77",)),
+        ("v?user%5Btoken%5D=Quagga77", ("Quagga77",)),
+        (
+            "user=admin_password=Quagga77_channel=1_stream=0.sdp",
+            ("Quagga77_channel=1_stream=0.sdp", "Quagga77"),
+        ),
+        ("pw=;Quagga77;", (";Quagga77;",)),
+        ("token=Quagga77/live", ("Quagga77/live", "Quagga77")),
+        ("v?auth=basic&session=true&keyframe=100&side=left&author=bob&passive=yes1", ()),
+        ("live/main?channel=1", ()),
+    ],
+)
+def test_secrets_of_a_url_go_by_any_name(tail: str, secrets: tuple[str, ...]) -> None:
+    url = parse_camera_url(f"http://cam/{tail}")
+    assert url.secrets == secrets
+    assert url.full == f"http://cam/{tail}"  # the worker gets it all the same
 
 
 def test_broker() -> None:

@@ -48,9 +48,9 @@ class Options(msgspec.Struct, frozen=True):
 
     `recorder`: the worker's document has a `store`. `unrecorded`: activity makes an event where there is none. `motion_area`: the picture's
     size in pixels, 0 unknown. `bulk_interval`: every how many frames a Bulk row is written (ZM_BULK_FRAME_INTERVAL; below 2: none).
-    `idle_us`: a clipless event ends this long after its last activity. `zone` is the time zone of the worker's file names, None for
-    the host's. `zoning`: where objects count, None everywhere. `tags`: whether labels become tags. `frames` bounds the alarm frames of a
-    clip, `data` the Event_Data rows of the monitor (None: none are written).
+    `idle_us`: a clipless event ends this long after its last activity, 0 never for that. `zone` is the time zone of the worker's file
+    names, None for the host's. `zoning`: where objects count, None everywhere. `tags`: whether labels become tags. `frames` bounds the
+    alarm frames of a clip, `data` the Event_Data rows of the monitor (None: none are written).
     """
 
     recorder: bool = True

@@ -304,7 +304,8 @@ class Session(msgspec.Struct, frozen=True):
         over: list[Ended] = []
         changes: list[Change] = []
         for clip in self.clips:
-            if clip.token is None and at_us - max(clip.seen_us, clip.start_us) >= self.options.idle_us:
+            idle = self.options.idle_us
+            if clip.token is None and idle and at_us - max(clip.seen_us, clip.start_us) >= idle:
                 changes += [*last_notes(clip), quiet_end(clip)]
                 over.append(Ended(clip, at_us))
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ OK, FAILED, USAGE, UNREACHABLE, NO_MONITOR, FORBIDDEN = range(6)
 
 DEFAULT_CONFIG = "/etc/zmnext.toml"
 """Where `doctor` looks if it is not told."""
+
+LONGEST_INTERVAL = 86_400
+"""Seconds between two looks of `watch`."""
 
 _STATUS_OF = {
     "no_such_monitor": NO_MONITOR,
@@ -115,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--follow", action="store_true", help="tell what happens from now on")
     events.add_argument("--count", metavar="COUNT", type=_whole, help="with --follow: end after so many")
     watch = asks("watch", "the monitors, again and again", verbs.watch)
-    watch.add_argument("--interval", metavar="SECONDS", type=float, default=2.0, help="between two looks (2)")
+    watch.add_argument("--interval", metavar="SECONDS", type=_seconds, default=2.0, help="between two looks (2)")
     watch.add_argument("--count", metavar="COUNT", type=_whole, help="end after so many looks")
     asks("reconcile", "read the database and act on it now", verbs.reconcile)
     asks("handoff", "end the service, but leave its workers recording for the next one", verbs.handoff)
@@ -147,6 +151,16 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= LONGEST_INTERVAL:  # which nan is not either
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 to {LONGEST_INTERVAL}, got {text!r}")
+    return seconds
+
+
 def _client(options: argparse.Namespace) -> Client:
     config = Config() if options.config is None else load(options.config)
     return Client(client_address(options.api or api_endpoint(config)), options.token_file or token_file(config))
@@ -168,7 +182,7 @@ def _fsck(options: argparse.Namespace) -> int:
     try:
         checked = check(options.config or DEFAULT_CONFIG, options.zm_conf)
     except CannotCheck as error:
-        return _failed(options, FAILED, "database_away", str(error))
+        return _failed(options, FAILED, error.code, str(error))
     told = {"events": checked.events, "clips": checked.clips, "wrong": [attrs.asdict(one) for one in checked.wrong]}
     lines = [*map(str, checked.wrong), f"{checked.events} events, {checked.clips} clips, {len(checked.wrong)} wrong"]
     verbs.say(options, told, lambda: map(clean, lines))

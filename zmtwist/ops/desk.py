@@ -239,8 +239,10 @@ def _since(text: str | None, zone: tzinfo | None) -> dict[str, Any]:
         return {"after_id": int(text)}
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(zone).replace(tzinfo=None)
+    except (ValueError, OverflowError):  # no date, or one that falls out of the calendar in our time zone
         raise ApiError(
             400, "bad_request", "since: must be an event's id, or a date and time such as 2026-03-29T14:00:00"
         ) from None
-    return {"since": moment if moment.tzinfo is None else moment.astimezone(zone).replace(tzinfo=None)}
+    return {"since": moment}

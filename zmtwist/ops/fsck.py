@@ -30,6 +30,7 @@ from zmtwist.settings import Settings, settle
 from zmtwist.zm.catalog import Site, read
 from zmtwist.zm.connect import Connection, connector_for
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
+from zmtwist.zm.embedded import readable
 from zmtwist.zm.errors import DatabaseError, translate
 from zmtwist.zm.left import LeftRow, Own, Reader, clip_event, known_ids
 from zmtwist.zm.paths import SECOND
@@ -42,7 +43,11 @@ MOST_FRAMES_PER_SECOND = 1000
 
 
 class CannotCheck(Exception):
-    """The database can't be read; the text says why."""
+    """The database, or a file that is needed, can't be read; the text says why, `code` which of them."""
+
+    def __init__(self, text: str, code: str = "database_away") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @attrs.frozen
@@ -69,17 +74,26 @@ class Checked:
 
 def check(config: str, zm_conf: str) -> Checked:
     """Check everything. Raises ConfigError, or CannotCheck."""
-    settings = settle(load(config), zmconf.read(zm_conf))
+    try:
+        settings = settle(load(config), zmconf.read(zm_conf))
+    except OSError as error:
+        raise _unreadable(error) from None
     url = settings.database
     try:
         with closing(_connect(settings)) as connection:
             sql = Sql(connection.cursor(), SQLITE if url.scheme == "sqlite" else MYSQL)
             return _Check(sql, settings).run()
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # a file, not the way to the database
+            raise _unreadable(error) from None
         told = translate(error, url)
         if not isinstance(told, DatabaseError):
             raise
         raise CannotCheck(mask(str(told))) from None
+
+
+def _unreadable(error: OSError) -> CannotCheck:
+    return CannotCheck(f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}", "unreadable")
 
 
 def _connect(settings: Settings) -> Connection:
@@ -87,6 +101,7 @@ def _connect(settings: Settings) -> Connection:
     url = settings.database
     if url.scheme == "sqlite":
         opened: Any = sqlite3.connect(f"file:{quote(url.path)}?mode=ro", uri=True, isolation_level=None)
+        opened.text_factory = readable
         return opened  # type: ignore[no-any-return]
     connection = connector_for(url).open()
     connection.cursor().execute("SET SESSION TRANSACTION READ ONLY")
@@ -103,6 +118,7 @@ class _Check:
         schema = probe(sql, str(settings.database))
         site = Site(
             server_id=settings.server_id,
+            server_name=settings.server_name,
             default_storage_id=config.ingest.default_storage_id,
             events_dir=settings.events_dir,
             web_dir=settings.web_root,

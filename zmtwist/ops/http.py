@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
@@ -39,6 +40,8 @@ class Connection(ProtocolWrapper):
     """One client. It is cut when no whole request has come for `RECEIVE_SECONDS`, however busily it drips."""
 
     _deadline: IDelayedCall | None = None
+    _turn: IDelayedCall | None = None
+    _waiting: Callable[[], None] | None = None
 
     def connectionMade(self) -> None:
         """Wait for the first request."""
@@ -48,6 +51,10 @@ class Connection(ProtocolWrapper):
     def connectionLost(self, reason: Any = None) -> None:
         """Wait no more."""
         self.request_came()
+        self._waiting = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def await_request(self) -> None:
@@ -61,6 +68,25 @@ class Connection(ProtocolWrapper):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
+
+    def in_turn(self, serve: Callable[[], None]) -> None:
+        """Call `serve`: at once, but no more than one in each turn of the reactor.
+
+        Else a client that sends a thousand requests at once would hold up everything until the last one is answered. The channel keeps
+        what comes after a request until that one is answered: no more than one ever waits, and the order stays.
+        """
+        if self._turn is None:
+            factory: LimitedFactory = self.factory
+            self._turn = factory.clock.callLater(0, self._next_turn)
+            serve()
+        else:
+            self._waiting = serve
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        if self._waiting is not None:
+            serve, self._waiting = self._waiting, None
+            self.in_turn(serve)
 
     def cut(self) -> None:
         """End the connection at once, whatever is unsent."""
@@ -117,13 +143,26 @@ class BoundedRequest(Request):
 
     def process(self) -> None:
         """The whole request has come."""
-        connection_of(self).request_came()
+        connection = connection_of(self)
+        connection.request_came()
+        connection.in_turn(self._serve)
+
+    def _serve(self) -> None:
         for name, value in SECURITY_HEADERS:
             self.responseHeaders.setRawHeaders(name, [value])
         if self._received > MOST_BODY:
             refuse(self, _too_large())
+        elif self.clientproto == b"HTTP/1.1" and self.getHeader(b"host") is None:
+            refuse(self, ApiError(400, "bad_request", "HTTP/1.1 needs a Host header"))
         else:
             super().process()  # type: ignore[no-untyped-call]
+
+    def getRequestHostname(self) -> bytes:
+        """The name in Host. HTTP/1.0 need not give one, and a UNIX socket has none either."""
+        try:
+            return cast(bytes, super().getRequestHostname())  # type: ignore[no-untyped-call]
+        except AttributeError:
+            return b"localhost"
 
     def finish(self) -> None:
         """The whole answer was given."""

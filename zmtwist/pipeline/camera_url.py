@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, unquote
 import attrs
 
 from zmtwist.pipeline.document import Unfit
+from zmtwist.redact import is_secret, secrets_in
 
 SCHEMES: Final = frozenset(
     {"rtsp", "rtsps", "rtspu", "http", "https", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt", "mms"}
@@ -20,9 +21,8 @@ SCHEMES: Final = frozenset(
 
 _UNSAFE = re.compile(r"[^!#-\[\]-z|~]")
 _HOST = re.compile(r"[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]")
-_SECRET_KEYS = frozenset(
-    {"password", "passwd", "pass", "pwd", "pw", "token", "auth", "secret", "access_token", "api_key", "apikey"}
-)
+_FLAGS = frozenset({"true", "false", "yes", "off", "none", "null", "basic", "digest", "bearer"})
+"""Values that say how to log in. As secrets they would blank out common words of the log."""
 _UNTOLD = "percent-encode @ : / ? # % in its user and password, or put them into User and Pass"
 
 
@@ -34,7 +34,7 @@ class CameraUrl:
     user: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
     in_query: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """Secrets that stand in the query string."""
+    """Secrets that stand in the path or the query string."""
 
     @property
     def full(self) -> str:
@@ -71,22 +71,31 @@ def parse_camera_url(text: str, user: str = "", password: str = "") -> CameraUrl
         raise Unfit("the scheme of its URL is not one that the worker can open")
     end = min((place for mark in "/?#" if (place := rest.find(mark)) >= 0), default=len(rest))
     userinfo, at, hostport = rest[:end].rpartition("@")
+    if hostport.endswith(":") and "@" in rest[end:]:
+        # No port at all is fine, but this is more likely a password that begins with a slash: what follows would be shown as a path.
+        raise Unfit(f"the host and port of its URL make no sense; {_UNTOLD}")
     host, port = _host_port(hostport)
     tail = rest[end:].partition("#")[0]
     if at:
         name, _, word = (unquote(part, errors="replace") for part in userinfo.partition(":"))
         user, password = (user or name, password) if password else (name or user, word)
-    query = tail.partition("?")[2]
     bare = f"{scheme.lower()}://{host}{port}{_UNSAFE.sub(_encode, tail)}"
     known = bool(user or password)
     return CameraUrl(
         bare=bare,
         user=user if known else None,
         password=(password or None) if known else None,
-        in_query=tuple(
-            value for key, value in parse_qsl(query, errors="replace") if key.lower() in _SECRET_KEYS and value
-        ),
+        in_query=_in_query(tail),
     )
+
+
+def _in_query(tail: str) -> tuple[str, ...]:
+    """The secrets of a URL's path and query, decoded; those of the query also as a parser of forms reads it (`;` in a value)."""
+    found = [unquote(value, errors="replace") for value in secrets_in(tail)]
+    for key, value in parse_qsl(tail.partition("?")[2], errors="replace"):
+        if is_secret(key):
+            found.append(value)
+    return tuple(dict.fromkeys(value for value in found if value and value.lower() not in _FLAGS))
 
 
 def _host_port(hostport: str) -> tuple[str, str]:

@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from zmtwist import documents
-from zmtwist.config import MonitorOverride
-from zmtwist.documents import composer, stored_graph
+from zmtwist.config import MonitorOverride, WorkerConfig
+from zmtwist.documents import composer, plugins_of, stored_graph
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.settings import parse, settle
@@ -117,3 +117,16 @@ def test_composing_is_done_anew_only_where_something_differs(tmp_path: Path, mon
     done.clear()
     assert composer(settings)(MONITOR) == first
     assert done == [3], "other settings have nothing of it"
+
+
+def test_the_plugins_are_those_that_lie_beside_the_program(tmp_path):
+    program = tmp_path / "zm-core"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    worker = WorkerConfig(binary=str(program))
+    assert plugins_of(worker) is None
+    for kind, file in (("store", "store.so"), ("motion_gate", "motion_gate.so"), ("broken", "other.so")):
+        (tmp_path / "plugins" / kind).mkdir(parents=True)
+        (tmp_path / "plugins" / kind / file).touch()
+    assert plugins_of(worker) == {"store", "motion_gate"}
+    assert plugins_of(WorkerConfig(binary="/nonexistent/zm-core")) is None

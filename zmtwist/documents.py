@@ -7,11 +7,12 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from zmtwist.config import MonitorOverride
+from zmtwist.config import MonitorOverride, WorkerConfig
 from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import GraphText
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.programs import find_worker
 from zmtwist.settings import Settings
 
 _LONGEST_FILE = 65_536
@@ -27,6 +28,7 @@ def composer(settings: Settings) -> Callable[[Monitor], Document | Refusal]:
     overrides = {override.id: override for override in config.monitor}
     share = config.share_inference
     inference = Inference(settings.infer_socket, share.gpu_id) if share.enabled else None
+    plugins = plugins_of(config.worker)
     last: dict[int, tuple[Monitor, GraphText | None, Document | Refusal]] = {}
 
     def compose_one(monitor: Monitor) -> Document | Refusal:
@@ -35,11 +37,20 @@ def composer(settings: Settings) -> Callable[[Monitor], Document | Refusal]:
         known = last.get(monitor.id)
         if known is not None and known[:2] == (monitor, graph):
             return known[2]
-        composed = compose(monitor, config.pipeline, override, graph=graph, inference=inference)
+        composed = compose(monitor, config.pipeline, override, graph=graph, inference=inference, plugins=plugins)
         last[monitor.id] = monitor, graph, composed
         return composed
 
     return compose_one
+
+
+def plugins_of(worker: WorkerConfig) -> frozenset[str] | None:
+    """The kinds of plugins that the workers' program has beside it, None where that can't be told (the simulator needs none)."""
+    program = find_worker(worker, os.environ)
+    if program is None or Path(program.path).name == "zm-core-sim":
+        return None
+    found = Path(program.directory, "plugins").glob("*/*.so")
+    return frozenset(file.stem for file in found if file.stem == file.parent.name) or None
 
 
 def stored_graph(monitor_id: int, graph_dir: str | None, override: MonitorOverride | None = None) -> GraphText | None:

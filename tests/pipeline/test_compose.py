@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from zmtwist.config import MonitorOverride, PipelineConfig
 from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
-from zmtwist.pipeline.graph import GraphText
+from zmtwist.pipeline.graph import GraphText, walk
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
 from zmtwist.redact import Redactor
 
@@ -482,3 +482,14 @@ def test_secrets_too_short_to_replace_everywhere_are_hidden_by_their_place() -> 
         assert isinstance(document, Document)
         assert "z9" in document.text
         assert "z9" not in document.redacted()
+
+
+def test_a_detector_that_the_worker_has_not_got_is_left_out():
+    monitor = TABLE["ffmpeg_record"][0]
+    config = attrs.evolve(PLAIN, detect=True)
+    kinds = {node["kind"] for node in walk(json.loads(compose(monitor, config, plugins={"store"}).text)["plugins"])}
+    assert "decode_detect" not in kinds
+    assert "store" in kinds
+    assert "has no plugin decode_detect" in " ".join(compose(monitor, config, plugins={"store"}).warnings)
+    for plugins in (None, {"store", "decode_detect"}):
+        assert compose(monitor, config, plugins=plugins) == compose(monitor, config)

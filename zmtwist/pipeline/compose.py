@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import attrs
@@ -30,6 +31,9 @@ from zmtwist.pipeline.recorder import store_node
 from zmtwist.pipeline.zones import parse_zones
 from zmtwist.redact import Redactor, mask
 
+DETECTOR = "decode_detect"
+"""The default detector's kind."""
+
 
 @attrs.frozen
 class Inference:
@@ -46,14 +50,15 @@ def compose(
     *,
     graph: GraphText | None = None,
     inference: Inference | None = None,
+    plugins: Collection[str] | None = None,
 ) -> Document | Refusal:
     """The document that `monitor` should run on. The same arguments always give the same text.
 
     `graph` is a stored graph from a file; without one the table's is used, `monitor.graph_json`. A graph that can't be used gives way to
-    the default with a warning that says why.
+    the default with a warning that says why. `plugins` are the kinds that the worker has, None where nobody knows.
     """
     try:
-        return _Composer(monitor, config, override, graph, inference).document()
+        return _Composer(monitor, config, override, graph, inference, plugins).document()
     except Unfit as unfit:
         return Refusal(monitor.id, mask(f"stays with the legacy daemon: {unfit}"))
 
@@ -67,6 +72,7 @@ class _Composer:
     override: MonitorOverride | None
     graph: GraphText | None
     inference: Inference | None
+    plugins: Collection[str] | None
     warnings: list[str] = attrs.field(factory=list, init=False)
 
     def document(self) -> Document:
@@ -78,7 +84,8 @@ class _Composer:
         private = is_private(monitor)
         source = capture(monitor, config, second=False)
         stored = self._stored(source, private)
-        if not private and (config.detect if stored is None else 1 in streams(stored)):
+        detects = config.detect and (self.plugins is None or DETECTOR in self.plugins)
+        if not private and (detects if stored is None else 1 in streams(stored)):
             source = capture(monitor, config, second=True)
         self.warnings.extend(source.warnings)
 
@@ -88,9 +95,12 @@ class _Composer:
             if config.detect and config.model_path is None:
                 self.warnings.append("nothing is detected: behind a privacy mask that needs a model_path")
         else:
-            children = [self._detector(source)] if config.detect else []
+            children = [self._detector(source)] if detects else []
             if stored is not None:
                 children = fit(stored, monitor, areas)
+            elif config.detect and not detects:
+                # A worker that is asked for a plugin which it has not got records nothing either.
+                self.warnings.append(f"detect is on, but the worker has no plugin {DETECTOR}: nothing is detected")
             if store is not None:
                 children.append(store)
         broker = parse_broker(config.mqtt_url) if config.mqtt_url is not None else None
@@ -155,7 +165,7 @@ class _Composer:
             "hw": self.config.detect_hw,
             "stream_filter": [source.detect_stream],
         }
-        return {"id": "detect", "kind": "decode_detect", "cfg": cfg, "queue_depth": 4}
+        return {"id": "detect", "kind": DETECTOR, "cfg": cfg, "queue_depth": 4}
 
     def _share(self, children: list[Node]) -> bool:
         """Have the detectors use the shared inference, where there is one; whether any does."""

@@ -78,9 +78,8 @@ def parse(text: str, where: str = "config") -> Config:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((mask(f"{where}: not TOML: {error}"),)) from None
-    except (
-        ValueError
-    ):  # the only other one of tomllib's, which is Python's own: it has a limit to the digits of a number
+    except ValueError:
+        # The only other one that comes out of tomllib is Python's own, which has a limit to the digits of a number.
         raise ConfigError((f"{where}: not TOML: a number has too many digits",)) from None
     except RecursionError:
         raise ConfigError((f"{where}: not TOML: nested too deeply",)) from None

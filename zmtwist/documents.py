@@ -12,7 +12,7 @@ from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import GraphText
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.programs import find_worker
+from zmtwist.programs import find_worker, plugin_kinds
 from zmtwist.settings import Settings
 
 _LONGEST_FILE = 65_536
@@ -45,12 +45,9 @@ def composer(settings: Settings) -> Callable[[Monitor], Document | Refusal]:
 
 
 def plugins_of(worker: WorkerConfig) -> frozenset[str] | None:
-    """The kinds of plugins that the workers' program has beside it, None where that can't be told (the simulator needs none)."""
+    """The kinds of plugins that workers find, None where that can't be told (the simulator needs none)."""
     program = find_worker(worker, os.environ)
-    if program is None or Path(program.path).name == "zm-core-sim":
-        return None
-    found = Path(program.directory, "plugins").glob("*/*.so")
-    return frozenset(file.stem for file in found if file.stem == file.parent.name) or None
+    return (plugin_kinds(program) or None) if program is not None else None
 
 
 def stored_graph(monitor_id: int, graph_dir: str | None, override: MonitorOverride | None = None) -> GraphText | None:

@@ -15,6 +15,7 @@ BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"
 """What a program inherits of our environment. Nothing else: ours may hold secrets."""
 
 INFER = "zm-infer"
+SIMULATOR = "zm-core-sim"
 
 
 @attrs.frozen
@@ -37,6 +38,14 @@ def find_worker(worker: WorkerConfig, ours: Mapping[str, str]) -> Program | None
     It runs where it really lies, since it finds its plugins under its working directory, unless the operator says otherwise.
     """
     return _program(worker.binary, worker, ours)
+
+
+def plugin_kinds(program: Program) -> frozenset[str] | None:
+    """The kinds of plugins that a worker finds (`plugins/<kind>/<kind>.so` in its directory); None of the simulator, which needs none."""
+    if Path(program.path).name == SIMULATOR:
+        return None
+    found = Path(program.directory, "plugins").glob("*/*.so")
+    return frozenset(file.stem for file in found if file.stem == file.parent.name)
 
 
 def find_infer(share: ShareInferenceConfig, worker: WorkerConfig, ours: Mapping[str, str]) -> Program | None:

@@ -167,7 +167,7 @@ class Reconciler(Service):
                 delay = min(LAST_RETRY_SECONDS, 2 * delay)
         living = await self._living()
         self._lived = frozenset(living) & own.keys()
-        scene = attrs.evolve(_scene(own, rows, hands, living), now_us=self._wall())
+        scene = _scene(own, rows, hands, living, self._wall())
         looking = Deferred.fromCoroutine(self._look(scene, own)).addTimeout(START_SECONDS, self._reactor)
         try:
             scene = await looking
@@ -265,7 +265,7 @@ class Reconciler(Service):
         # Who lives is asked first: a worker that starts meanwhile has nothing here that was there before.
         living = await self._living()
         rows, hands = await self._rows(own, since_us)
-        scene = attrs.evolve(_scene(own, rows, hands, living), force=force, met=self._met, now_us=self._wall())
+        scene = attrs.evolve(_scene(own, rows, hands, living, self._wall()), force=force, met=self._met)
         return await self._carry_out(await self._look(scene, own), own, dry_run=dry_run)
 
     async def _rows(self, own: Mapping[int, Own], since_us: int) -> tuple[tuple[LeftRow, ...], InHand]:
@@ -333,7 +333,9 @@ class Reconciler(Service):
         return measures
 
 
-def _scene(own: Mapping[int, Own], rows: Sequence[LeftRow], hands: InHand, living: Mapping[int, int]) -> Scene:
+def _scene(
+    own: Mapping[int, Own], rows: Sequence[LeftRow], hands: InHand, living: Mapping[int, int], now_us: int
+) -> Scene:
     busy = hands.event_ids
     return Scene(
         rows=tuple(row for row in rows if row.event_id not in busy),
@@ -343,4 +345,5 @@ def _scene(own: Mapping[int, Own], rows: Sequence[LeftRow], hands: InHand, livin
         held=tuple((place.monitor_id, place.start_us) for place in hands.events),
         claimed=hands.paths,
         openings_wait=hands.openings_wait,
+        now_us=now_us,
     )

@@ -303,8 +303,8 @@ class Session(msgspec.Struct, frozen=True):
         clips: list[Clip] = []
         over: list[Ended] = []
         changes: list[Change] = []
+        idle = self.options.idle_us
         for clip in self.clips:
-            idle = self.options.idle_us
             if clip.token is None and idle and at_us - max(clip.seen_us, clip.start_us) >= idle:
                 changes += [*last_notes(clip), quiet_end(clip)]
                 over.append(Ended(clip, at_us))

@@ -16,7 +16,7 @@ from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.token import BadToken, read_token
-from zmtwist.programs import INFER, Program, find_infer, find_worker
+from zmtwist.programs import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.settings import Settings, settle
 
 RING_BYTES = 256 * 1024 * 1024
@@ -107,12 +107,11 @@ def _plugins(program: Program) -> Iterator[Finding]:
         yield fail("working directory", f"{directory}: no such directory", "set [zmnext.worker] working_directory")
         return
     yield ok("working directory", str(directory))
-    if Path(program.path).name == "zm-core-sim":
-        yield ok("plugins", "the simulator needs none")
-        return
+    found = plugin_kinds(program)
     plugins = directory / "plugins"
-    found = sorted(entry.name for entry in plugins.iterdir()) if plugins.is_dir() else []
-    if not any((plugins / kind / f"{kind}.so").is_file() for kind in found):
+    if found is None:
+        yield ok("plugins", "the simulator needs none")
+    elif not found:
         yield fail(
             "plugins",
             f"{plugins} holds none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from struct import Struct
 from typing import Any
@@ -182,25 +183,31 @@ _USUAL = Struct("<HBHQBH")
 """How nearly every event begins: its code, the wall clock, and the head of one more TLV, the last."""
 
 
-def decode_hello(stream: int, generation: int, payload: bytes) -> Hello:
-    """HELLO's TLV list. Raises `MalformedMessage` for a TLV past the end, or without a codec id."""
-    fields: dict[str, Any] = {}
-    at, end, count = 0, len(payload), 0
+def _tlvs(kind: str, payload: bytes, at: int) -> Iterator[tuple[int, int, int]]:
+    """Tag, first byte and end of each TLV from `at` on. Raises `MalformedMessage` for one past the end, or one too many."""
+    count, end = 0, len(payload)
     while at < end:
         count += 1
         if count > MOST_TLVS:
-            raise MalformedMessage(f"HELLO: more than {MOST_TLVS} TLVs")
+            raise MalformedMessage(f"{kind}: more than {MOST_TLVS} TLVs")
         if at + 3 > end:
-            raise MalformedMessage("HELLO: a TLV header runs past the payload")
+            raise MalformedMessage(f"{kind}: a TLV header runs past the payload")
         tag, length = _TLV.unpack_from(payload, at)
         at += 3
         if at + length > end:
-            raise MalformedMessage(f"HELLO: TLV {tag:#x} of {length} bytes runs past the payload")
-        if tag == 0x02:
-            fields["extradata"] = payload[at : at + length]
-        elif length == 4 and tag in _HELLO_NUMBERS:
-            fields[_HELLO_NUMBERS[tag]] = _U32.unpack_from(payload, at)[0]
+            raise MalformedMessage(f"{kind}: TLV {tag:#x} of {length} bytes runs past the payload")
+        yield tag, at, at + length
         at += length
+
+
+def decode_hello(stream: int, generation: int, payload: bytes) -> Hello:
+    """HELLO's TLV list. Raises `MalformedMessage` for a TLV past the end, or without a codec id."""
+    fields: dict[str, Any] = {}
+    for tag, at, after in _tlvs("HELLO", payload, 0):
+        if tag == 0x02:
+            fields["extradata"] = payload[at:after]
+        elif after - at == 4 and tag in _HELLO_NUMBERS:
+            fields[_HELLO_NUMBERS[tag]] = _U32.unpack_from(payload, at)[0]
     if "codec_id" not in fields:
         raise MalformedMessage("HELLO: no codec id")
     return Hello(stream=stream, generation=generation, **fields)
@@ -229,30 +236,18 @@ def decode_event(
 
 def _decode_any_event(sequence: int, generation: int, payload: bytes) -> tuple[Event, bool]:
     """As `decode_event`, whatever TLVs there are."""
-    end = len(payload)
-    if end < 2:
+    if len(payload) < 2:
         raise MalformedMessage("EVENT: no code")
     code: int = _U16.unpack_from(payload)[0]
     wall = 0
     body: bytes | None = None
     message: str | None = None
     rest: dict[str, Any] = {}
-    at, count = 2, 0
-    while at < end:
-        count += 1
-        if count > MOST_TLVS:
-            raise MalformedMessage(f"EVENT: more than {MOST_TLVS} TLVs")
-        if at + 3 > end:
-            raise MalformedMessage("EVENT: a TLV header runs past the payload")
-        tag, length = _TLV.unpack_from(payload, at)
-        at += 3
-        after = at + length
-        if after > end:
-            raise MalformedMessage(f"EVENT: TLV {tag:#x} of {length} bytes runs past the payload")
+    for tag, at, after in _tlvs("EVENT", payload, 2):
         if tag == _TLV_DETAIL:
             body = payload[at:after]
         elif tag == _TLV_WALL:
-            if length == 8:
+            if after - at == 8:
                 wall = _U64.unpack_from(payload, at)[0]
         elif tag == _TLV_MESSAGE:
             if payload[at : at + 1] != b"{":
@@ -261,9 +256,8 @@ def _decode_any_event(sequence: int, generation: int, payload: bytes) -> tuple[E
                 body = payload[at:after]
         elif tag == _TLV_STATE_NAME:
             rest["state_name"] = payload[at:after].decode("utf-8", "replace")
-        elif (field := _EVENT_FIELDS.get(tag)) is not None and length == field[1].size:
+        elif (field := _EVENT_FIELDS.get(tag)) is not None and after - at == field[1].size:
             rest[field[0]] = field[1].unpack_from(payload, at)[0]
-        at = after
     detail: Detail | None = None
     readable = True
     if body is not None:

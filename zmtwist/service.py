@@ -42,7 +42,7 @@ from zmtwist.ingest.thumbnails import possible
 from zmtwist.interfaces import ICommander
 from zmtwist.interpreter import tune
 from zmtwist.ops.console import Console
-from zmtwist.ops.server import site_of
+from zmtwist.ops.site import site_of
 from zmtwist.outside import Outside
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor

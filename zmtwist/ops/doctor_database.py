@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 
 from zmtwist.fleet.policy import unwanted_reason
 from zmtwist.ops.findings import Finding, fail, ok, warn
+from zmtwist.ops.site import site_of
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.redact import mask
 from zmtwist.settings import Settings
-from zmtwist.zm.catalog import Reading, Site, read
+from zmtwist.zm.catalog import Reading, read
 from zmtwist.zm.clock import compare, hours, offset_at
 from zmtwist.zm.connect import connector_for
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
@@ -113,13 +114,7 @@ def _web_zone(sql: Sql, now: float, server_offset: int) -> Iterator[Finding]:
 
 
 def _rows(sql: Sql, schema: Schema, settings: Settings, findings: list[Finding]) -> int:
-    site = Site(
-        server_id=settings.server_id,
-        server_name=settings.server_name,
-        default_storage_id=settings.config.zmnext.ingest.default_storage_id,
-        events_dir=settings.events_dir,
-        web_dir=settings.web_root,
-    )
+    site = site_of(settings)
     reading: Reading = read(sql, schema, site)
     wanted = [m for m in reading.monitors if unwanted_reason(m, settings.config.zmnext) is None]
     for monitor_id, reason in reading.unreadable.items():

@@ -25,9 +25,10 @@ from zmtwist.fleet.procfs import Linux
 from zmtwist.ingest.clips import root_state
 from zmtwist.ingest.reconcile_plan import SLACK_US
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
+from zmtwist.ops.site import site_of
 from zmtwist.redact import mask
 from zmtwist.settings import Settings, settle
-from zmtwist.zm.catalog import Site, read
+from zmtwist.zm.catalog import read
 from zmtwist.zm.connect import Connection, connector_for
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.embedded import readable
@@ -116,13 +117,7 @@ class _Check:
         self._sql = sql
         config = settings.config.zmnext
         schema = probe(sql, str(settings.database))
-        site = Site(
-            server_id=settings.server_id,
-            server_name=settings.server_name,
-            default_storage_id=config.ingest.default_storage_id,
-            events_dir=settings.events_dir,
-            web_dir=settings.web_root,
-        )
+        site = site_of(settings)
         monitors = read(sql, schema, site).monitors
         self._own = {monitor.id: Own(monitor) for monitor in monitors if opted_in(monitor, config)}
         zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)

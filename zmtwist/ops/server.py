@@ -32,12 +32,12 @@ from zmtwist.ops.library import Library
 from zmtwist.ops.metrics import Metrics
 from zmtwist.ops.pages import Pages
 from zmtwist.ops.running import Running
+from zmtwist.ops.site import site_of
 from zmtwist.ops.stream import Streams
 from zmtwist.ops.tickets import Tickets
 from zmtwist.ops.token import BadToken, token
 from zmtwist.settings import Settings
 from zmtwist.waiting import ended
-from zmtwist.zm.catalog import Site
 
 Guard = Callable[[Request], str]
 """Lets a request in, and says who makes it; or raises ApiError."""
@@ -202,17 +202,6 @@ def remove_dead_socket(path: str) -> None:
             Path(f"{path}.lock").unlink(missing_ok=True)
         except OSError:
             return
-
-
-def site_of(settings: Settings) -> Site:
-    """The part of the settings that reads of the catalog depend on."""
-    return Site(
-        server_id=settings.server_id,
-        server_name=settings.server_name,
-        default_storage_id=settings.config.zmnext.ingest.default_storage_id,
-        events_dir=settings.events_dir,
-        web_dir=settings.web_root,
-    )
 
 
 def _asked(request: Request) -> Asked:

@@ -77,7 +77,7 @@ class Catalog:
         self.server_id = site.server_id
 
     def monitors(self) -> Deferred[Sequence[Monitor]]:
-        """All monitors of this server, deleted ones (flagged) included. Fails with `zm.errors.Retryable` or `Unusable`."""
+        """All monitors of this server, deleted ones (flagged) included. Fails with `zm.errors.Retryable`, `Unusable` or `UnknownServer`."""
         return Deferred.fromCoroutine(self._monitors())
 
     async def _monitors(self) -> Sequence[Monitor]:

@@ -79,15 +79,13 @@ class Unusable(DatabaseError):
         self.missing = tuple(missing)
 
 
-class UnknownServer(Unusable):
+class UnknownServer(DatabaseError):
     """No row of `Servers` has the name that zm.conf gives this host: whose cameras it is to take can't be told."""
 
     def __init__(self, name: str) -> None:
-        DatabaseError.__init__(
-            self,
-            f"no server named '{name}' in table Servers: correct ZM_SERVER_NAME or ZM_SERVER_HOST in zm.conf, or set ZM_SERVER_ID",
+        super().__init__(
+            f"no server named '{name}' in table Servers: correct ZM_SERVER_NAME or ZM_SERVER_HOST in zm.conf, or set ZM_SERVER_ID"
         )
-        self.missing = ("Servers.Name",)
 
 
 class CommitFailed(Exception):

@@ -14,9 +14,11 @@ LEAVES = {
     "config",
     "interfaces",
     "interpreter",
+    "guard",
     "happenings",
     "programs",
     "redact",
+    "spellings",
     "waiting",
     "zmconf",
 }

@@ -21,6 +21,8 @@ from zmtwist.redact import Redactor, mask
         ("open rtsp://u:p@a/x and http://v:q@b/y.", "open rtsp://***@a/x and http://***@b/y."),
         ("rtsp://u:p@ss@host/x", "rtsp://***@host/x"),
         ("rtsp://u:pa/ss@host/x", "rtsp://***@host/x"),
+        ("rtsp://u:p@a/ss@host/x", "rtsp://***@host/x"),
+        ("rtsp://u:p@a?ss#1@host/x", "rtsp://***@host/x"),
         ("http://proxy/?next=rtsp://u:p@cam/x", "http://proxy/?next=rtsp://***@cam/x"),
         (r'{"url":"rtsp:\/\/u:p@cam\/x"}', r'{"url":"rtsp:\/\/***@cam\/x"}'),
         ('{"url":"rtsp://u:p@cam/x","to":"a@b"}', '{"url":"rtsp://***@cam/x","to":"a@b"}'),

@@ -2,18 +2,19 @@
 
 Two nets. `Redactor` knows the secrets of one monitor and replaces them wherever they stand, in every spelling that they may have been
 given on their way. `mask` knows none and hides what has the shape of a credential. Both take time linear in the text, whatever it holds.
+`guard` says which texts pass them, and where.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final
-from urllib.parse import unquote
+from functools import lru_cache
+from typing import Any, Final
 
 import attrs
+
+from zmtwist.spellings import found_in, needles
 
 MASK: Final = "***"
 
@@ -28,36 +29,39 @@ _VALUE = r"""(?:"(?:[^"\\]|\\.)*+"?|'[^']*+'?|[^\s&;,"'<>]*+)"""
 _KEYS = re.compile(
     rf"""(?i)(?<![a-z0-9])({_NAMES}["']?\s{{0,4}}[=:]\s{{0,4}}(?:(?:basic|digest|bearer)\s{{1,4}})?)({_VALUE})"""
 )
-_STRONG = r"(?:passw(?:or[dt]|d)|psw|pwd|loginpas|secret|credentials?|jwt|(?:access|auth|user|refresh|bearer)[_-]?token|api[_-]?key)"
-_PARTS = (
-    r"(?:pas(?!sive)|psw|pw|token|auth(?!or(?!i))|secret|cred|sess|jwt|hash|basic|key(?!frame|int|pad|board)|sid(?![a-z])"
-    r"|sig(?:nature)?(?![a-z])|(?<![a-z])pin(?:code)?(?![a-z]))"
+_KEY_PARTS = ("pass", "pwd", "secret", "api", "auth")
+"""One of these is in whatever `_KEYS` finds."""
+
+_STRONG = re.compile(
+    r"(?i)(?:passw(?:or[dt]|d)|psw|pwd|loginpas|secret|credentials?|jwt|(?:access|auth|user|refresh|bearer)[_-]?token|api[_-]?key)"
+    r"[0-9]{0,3}\Z"
 )
-_LETTERS = r"[a-z0-9_.\-\[\]]"
-_EQUALS = r"(?:%5d)?(?:=|%3d)"
-# Only a name that does end in an equals sign is looked into: else each part found in a long word would read on to its end.
-_NAMED = rf"(?<!{_LETTERS})(?={_LETTERS}++{_EQUALS})({_LETTERS}*?{_PARTS}{_LETTERS}*+{_EQUALS})"
-_PLAIN = r"""([^\s&;"'<>#]*+)"""
-_PAIR = re.compile(rf"(?i){_NAMED}{_PLAIN}")
-"""A secret in the path or query of a URL, where cameras call it anything: `loginpas=`, `userpwd=`, `/user=admin_token=`."""
-_QUERY = re.compile(rf"(?i)(?<=[?&;]){_NAMED}{_PLAIN}")
-_PROSE = re.compile(rf"(?i)(?<!{_LETTERS})({_LETTERS}*?{_STRONG}[0-9]{{0,3}}=){_PLAIN}")
-"""The same in free text, by names that mean nothing else: there, `token=` and `key=` are often no secrets (the worker's clips have one)."""
+"""Ends of names that mean nothing else in free text: there, `token=` and `key=` are often no secrets (the worker's clips have one)."""
+_PARTS = re.compile(
+    r"(?i)pas(?!sive)|psw|pw|token|auth(?!or(?!i))|secret|cred|sess|jwt|hash|basic|key(?!frame|int|pad|board)|sid(?![a-z])"
+    r"|sig(?:nature)?(?![a-z])|(?<![a-z])pin(?:code)?(?![a-z])"
+)
+"""Parts of names in the path or query of a URL, where cameras call a secret anything: `loginpas=`, `userpwd=`, `/user=admin_token=`."""
+_NAME = re.compile(r"(?i)(?<![a-z0-9_.\-\[\]])([a-z0-9_.\-\[\]]++)(?:%5d)?(=|%3d)")
+_PLAIN = re.compile(r"""[^\s&;"'<>#]*+""")
 _NEXT = re.compile(r"(?i)[/?]|_[a-z]+=")
 
 
 def mask(text: str) -> str:
     """`text` without the userinfo of any URL (`rtsp://user:pass@host` becomes `rtsp://***@host`) and without the values of keys
     such as `password=`, `"pwd": "..."` and, in a URL, of all whose name has to do with secrets (`token=`, `loginpas=`)."""
-    text = _AUTHORITY.sub(lambda found: found[1] + _run(found[2]), text)
-    text = _KEYS.sub(_value, text)
-    text = _QUERY.sub(_pair, text)
-    return _PROSE.sub(_pair, text)
+    if ":" in text:
+        text = _AUTHORITY.sub(lambda found: found[1] + _run(found[2]), text)
+    lowered = text.lower()
+    if any(part in lowered for part in _KEY_PARTS):
+        text = _KEYS.sub(_value, text)
+    return _without(text, _told_in_prose)
 
 
 def is_secret(name: str) -> bool:
     """Whether what a URL calls by this name is to be hidden."""
-    return _PAIR.match(f"{name}=") is not None
+    found = _NAME.match(f"{name}=")
+    return found is not None and _means_secret(found[1])
 
 
 def secrets_in(tail: str) -> Iterator[str]:
@@ -66,32 +70,73 @@ def secrets_in(tail: str) -> Iterator[str]:
     Where one ends in a path nobody can tell: both what goes up to the next slash or `_name=` and the whole rest are given.
     """
     path = tail.find("?") if "?" in tail else len(tail)
-    for found in _PAIR.finditer(tail):
-        yield tail[found.end(1) :].partition("&")[0]  # with what ends it in free text only, such as ; and quotes
-        yield found[2]
-        if found.start() < path:
-            yield _NEXT.split(found[2], maxsplit=1)[0]
+    for name, begin, end in _pairs(tail, _told_in_url):
+        value = tail[begin:end]
+        yield tail[begin:].partition("&")[0]  # with what ends it in free text only, such as ; and quotes
+        yield value
+        if name < path:
+            yield _NEXT.split(value, maxsplit=1)[0]
 
 
-def _pair(found: re.Match[str]) -> str:
-    return found[1] + (MASK if found[2] else "")
+@lru_cache(maxsize=1024)
+def _means_secret(name: str) -> bool:
+    return _PARTS.search(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _always_means_secret(name: str) -> bool:
+    return _STRONG.search(name) is not None
+
+
+def _told_in_url(found: re.Match[str]) -> bool:
+    return _means_secret(found[1])
+
+
+def _told_in_prose(found: re.Match[str]) -> bool:
+    if found.string[found.start() - 1 : found.start()] in ("?", "&", ";"):
+        return _means_secret(found[1]) or _always_means_secret(found[1])
+    return found[2] == "=" and _always_means_secret(found[1])
+
+
+def _pairs(text: str, told: Any) -> Iterator[tuple[int, int, int]]:
+    """Where a name begins whose value is a secret, and where that value begins and ends."""
+    after = 0
+    for found in _NAME.finditer(text):
+        if found.start() >= after and told(found):
+            plain = _PLAIN.match(text, found.end())
+            after = plain.end() if plain else found.end()
+            yield found.start(), found.end(), after
+
+
+def _without(text: str, told: Any) -> str:
+    if "=" not in text and "%3" not in text:
+        return text
+    parts, at = [], 0
+    for _, begin, end in _pairs(text, told):
+        if end > begin:
+            parts += [text[at:begin], MASK]
+            at = end
+    return "".join((*parts, text[at:])) if parts else text
 
 
 def _run(run: str) -> str:
     """What follows `://`, up to the next space or quote: a URL, with others inside it perhaps (`?next=http://...`)."""
-    return "://".join(_PAIR.sub(_pair, _one(rest)) for rest in run.split("://"))
+    return "://".join(_without(_one(rest), _told_in_url) for rest in run.split("://"))
 
 
 def _one(rest: str) -> str:
     end = _AUTHORITY_END.search(rest)
     authority = rest[: end.start()] if end else rest
-    if "@" in authority:
-        at = authority.rfind("@")
-    elif "@" in rest and ":" in authority:
-        # A raw / ? or # in the password: `rtsp://user:pa/ss@host`. A port in front of a path with an @ in it looks the same; so be it.
-        at = rest.rfind("@")
-    else:
+    at = rest.rfind("@")
+    if at < 0:
         return rest
+    if "@" in authority and "=" in rest[len(authority) : at]:
+        # A parameter with an @ in it: `rtsp://user:pass@host/a?b=c@d`.
+        at = authority.rfind("@")
+    elif ":" not in authority and "@" not in authority:
+        return rest
+    # Else a raw / ? or # in the password: `rtsp://user:pa/ss@host`, `rtsp://user:p@a/ss@host`. A path with an @ in it, behind a port or
+    # userinfo, looks the same; so be it.
     return MASK + rest[at:]
 
 
@@ -108,45 +153,51 @@ class Redactor:
     """Replaces a fixed set of secrets, and masks what looks like one. Its `repr` tells nothing."""
 
     secrets: frozenset[str] = attrs.field(repr=False)
-    _pattern: re.Pattern[str] | None = attrs.field(repr=False, eq=False)
+    _needles: tuple[str, ...] = attrs.field(repr=False, eq=False)
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         kept = frozenset(secret for secret in secrets if len(secret) >= SHORTEST)
-        texts = {
-            text for secret in kept for text in (secret, unquote(secret, errors="replace")) if len(text) >= SHORTEST
-        }
-        longest_first = sorted(texts, key=lambda text: (-len(text), text))
-        patterns = [pattern for text in longest_first for pattern in _spellings(text)]
-        self.__attrs_init__(kept, re.compile("|".join(patterns)) if patterns else None)
+        cleaned = (clean(secret) for secret in kept)
+        self.__attrs_init__(kept, needles({*kept, *cleaned}, SHORTEST))
+
+    @property
+    def longest(self) -> int:
+        """Characters of a secret in the longest spelling that is looked for."""
+        return _WIDEST * max(map(len, self._needles), default=0)
 
     def adding(self, *secrets: str) -> Redactor:
         """One that knows `secrets` as well."""
         return Redactor(self.secrets.union(secrets))
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where the known secrets stand: begin and end of each, in order."""
+        return found_in(text, self._needles) if self._needles else []
+
     def replace(self, text: str) -> str:
         """`text` without the known secrets only."""
-        return self._pattern.sub(MASK, text) if self._pattern is not None else text
+        spans = self.spans(text)
+        if not spans:
+            return text
+        parts, at = [], 0
+        for begin, end in spans:
+            parts += [text[at:begin], MASK]
+            at = end
+        return "".join((*parts, text[at:]))
 
     def redact(self, text: str) -> str:
         """`text` without the known secrets and without anything that has the shape of one."""
         return mask(self.replace(text))
 
 
-def _spellings(text: str) -> Iterator[str]:
-    """Patterns of the ways in which a secret may turn up: as it is, percent-encoded character by character, in JSON, in a Basic header.
+_WIDEST = 12
+"""Characters that one of a secret is written with at most: an emoji, percent-encoded."""
 
-    The first one allows for a JSON escape of the slash too, as PHP writes a URL.
-    """
-    yield "".join(map(_character, text))
-    quoted = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-    for form in sorted(quoted | {form.replace("/", "\\/") for form in quoted}, key=len, reverse=True):
-        if form != text:
-            yield re.escape(form)
-    yield re.escape(base64.b64encode(text.encode("utf-8", "replace")).decode())
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]+"
+)
 
 
-def _character(character: str) -> str:
-    """Encoders differ in what they leave as it is, and in the case of their hex digits: each character may stand either way."""
-    octets = "".join(f"%{octet:02x}" for octet in character.encode("utf-8", "replace"))
-    more = {"/": r"|\\/", " ": r"|\+"}.get(character, "")
-    return f"(?:{re.escape(character)}|(?i:{octets}){more})"
+def clean(text: str) -> str:
+    """`text` on one line, without what could forge another, drive a terminal or turn the order of letters: each stretch becomes a space."""
+    return UNSEEN.sub(" ", text).strip()

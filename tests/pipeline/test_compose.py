@@ -475,6 +475,16 @@ def test_a_password_is_never_seen(password: str, place: str, credentials: Any) -
         assert form not in seen
 
 
+def test_a_password_with_a_raw_slash_is_secret_to_its_end() -> None:
+    """The worker takes `Yak` for the host and what follows for the path, and may speak of each by itself."""
+    for tail in ("Yak/Gnu4Tail@Impala", "Yak?Gnu4Tail", "Yak#Gnu4Tail"):
+        monitor = Monitor(id=1, function="Monitor", path=f"rtsp://bob:Zebra@{tail}@cam/x")
+        document = compose(monitor, PLAIN)
+        assert isinstance(document, Document)
+        assert "Gnu4Tail" not in document.redacted()
+        assert "Gnu4Tail" not in Redactor(document.secrets).replace(f"host Yak, path /{tail.partition('Yak')[2]}@cam/x")
+
+
 def test_secrets_too_short_to_replace_everywhere_are_hidden_by_their_place() -> None:
     monitor = Monitor(id=1, function="Monitor", path="rtsp://cam/x", user="me", password="z9")
     for credentials in ("url", "fields"):

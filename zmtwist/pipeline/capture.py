@@ -123,7 +123,18 @@ def _secrets(monitor: Monitor, urls: list[CameraUrl]) -> tuple[str, ...]:
     if monitor.password:
         found += [monitor.password, f"{monitor.user}:{monitor.password}"]
     for path in (monitor.path, monitor.second_path):
-        userinfo = re.split(r"[/?#]", path.partition("://")[2], maxsplit=1)[0].rpartition("@")[0]
+        rest = path.partition("://")[2]
+        userinfo = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[0]
         if password := userinfo.partition(":")[2]:
-            found += [userinfo, password]
+            found += [userinfo, password, *_with_a_raw_slash(rest)]
     return tuple(dict.fromkeys(secret for secret in found if secret))
+
+
+def _with_a_raw_slash(rest: str) -> list[str]:
+    """What of a URL is secret too, should the @ of a password be taken for the end of it, and its slash for the path's:
+    `bob:p@ss/word@camera/`. The worker reads it so, and may speak of host and path by themselves."""
+    password = rest.partition(":")[2].rpartition("@")[0]
+    parts = [part.end() for part in re.finditer("[@/?#]", password)]
+    if not re.search("[/?#]", password):
+        return []
+    return [password] if "=" in password else [password, *(password[part:] for part in parts)]

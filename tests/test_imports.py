@@ -12,6 +12,7 @@ LEAVES = {
     "_version",
     "changes",
     "config",
+    "durable",
     "interfaces",
     "interpreter",
     "guard",

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.ingest.places import place_in
+from tests.syscalls import Syscalls
 from zmtwist.ingest import clips
-from zmtwist.ingest.clips import ClipForeign, ClipMissing, directory_bytes, move, settle_clip
+from zmtwist.ingest.clips import ClipForeign, ClipMissing, directory_bytes, make_directories, move, settle_clip
 
 
 @pytest.fixture
@@ -113,14 +114,58 @@ def test_a_clip_already_in_the_way_is_not_overwritten(root):
     assert clip.exists()
 
 
-def test_across_file_systems_a_clip_is_copied_whole(root, monkeypatch):
+@pytest.fixture
+def other_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The day's directory of the workers is another file system than the rest of the storage."""
+    link, rename = os.link, Path.rename
+
+    def crossing(source: Path, target: Path) -> bool:
+        return source.is_relative_to(root / "2026-11-22") != target.is_relative_to(root / "2026-11-22")
+
+    def linked(source: Path, target: Path) -> None:
+        if crossing(source, target) and not os.path.lexists(target):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(source, target)
+
+    def renamed(source: Path, target: Path) -> Path:
+        if crossing(source, target):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(source, target)
+
+    monkeypatch.setattr(clips.os, "link", linked)
+    monkeypatch.setattr(Path, "rename", renamed)
+
+
+def test_across_file_systems_the_source_goes_when_the_copy_and_its_name_are_on_disk(
+    root, other_file_system, monkeypatch
+):
     place, clip = place_in(root), own_clip(root)
+    make_directories(root, Path(place.directory))
+    calls = Syscalls(monkeypatch)
+    move(clip, Path(place.video_path))
+    assert calls == [
+        ("fsync", f"{place.video_name}.new"),
+        ("rename", f"{place.video_name}.new"),
+        ("fsync", Path(place.directory).name),
+        ("unlink", clip.name),
+    ]
 
-    def refuse(*_args: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(clips.os, "link", refuse)
+def test_across_file_systems_an_empty_file_in_the_way_is_replaced(root, other_file_system):
+    place, clip = place_in(root), own_clip(root)
+    make_directories(root, Path(place.directory))
+    Path(place.video_path).touch()
+    assert settle_clip(place, str(clip)).moved
+    assert Path(place.video_path).read_bytes() == b"matroska"
+
+
+def test_across_file_systems_a_clip_is_copied_whole(root, other_file_system):
+    place, clip = place_in(root), own_clip(root)
+    clip.chmod(0o666)
+    os.utime(clip, (1_000_000_000, 1_000_000_000))
     settle_clip(place, str(clip))
+    assert Path(place.video_path).stat().st_mode & 0o777 == 0o666
+    assert Path(place.video_path).stat().st_mtime == 1_000_000_000
     directory = Path(place.directory)
     assert (directory / place.video_name).read_bytes() == b"matroska"
     assert sorted(p.name for p in directory.iterdir()) == [place.video_name, place.video_name + ".json"]

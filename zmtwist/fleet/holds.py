@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import msgspec
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+
+from zmtwist.durable import durable_write
 
 FILE = "held.json"
 
@@ -81,7 +82,7 @@ class Holds:
 
     def _write(self) -> Deferred[None]:
         data = msgspec.json.encode(_Held(tuple(sorted(self._kept))))
-        return self._in_thread(lambda: write_durably(self._path, data))
+        return self._in_thread(lambda: durable_write(self._path, data))
 
     def _put_aside(self) -> None:
         try:
@@ -93,18 +94,3 @@ class Holds:
 def threads_of(reactor: Any) -> Callable[[Callable[[], None]], Deferred[None]]:
     """Runs a function on one of the reactor's own threads: what is kept must not wait for a storage that hangs."""
     return lambda what: deferToThreadPool(reactor, reactor.getThreadPool(), what)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all, and so that a power failure does not undo it. Raises OSError."""
-    aside = path.with_name(f"{path.name}.new")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

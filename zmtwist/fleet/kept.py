@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from zmtwist.fleet.holds import write_durably
+from zmtwist.durable import durable_write
 from zmtwist.zm.legacy import CaptureColumn
 
 FILE = "legacy.json"
@@ -47,6 +47,6 @@ def save(path: Path, kept: Mapping[int, Kept]) -> None:
     """Replace the file; on return it is on disk for good. Raises Unkept."""
     text = msgspec.json.format(msgspec.json.encode(_File(dict(sorted(kept.items())))))
     try:
-        write_durably(path, text + b"\n")
+        durable_write(path, text + b"\n")
     except OSError as error:
         raise Unkept(f"cannot write {path}: {error.strerror}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from zmtwist.config import ZmNextConfig
+from zmtwist.durable import ENDING, durable_write
 from zmtwist.fleet.post import Post, Whose, of_monitor
 from zmtwist.fleet.process import CannotSpawn, Command
 from zmtwist.fleet.record import infer_lock_path, infer_record_path, lock_path, record_path
@@ -150,12 +151,8 @@ def answers(path: str) -> bool:
 def write_document(settings: FleetSettings, monitor_id: int, document: Document) -> str:
     """Write the document for its owner's eyes only, whole or not at all; its path. Raises CannotSpawn."""
     path = _document_path(settings, monitor_id)
-    aside = path.with_suffix(".new")
     try:
-        aside.unlink(missing_ok=True)
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(document.text)
-        aside.replace(path)
+        durable_write(path, document.text.encode(), synced=False)
     except OSError as error:
         raise CannotSpawn(f"[zmnext.pipeline] dir: cannot write {path}: {error.strerror}") from error
     return str(path)
@@ -164,7 +161,9 @@ def write_document(settings: FleetSettings, monitor_id: int, document: Document)
 def remove_document(settings: FleetSettings, monitor_id: int) -> None:
     """Remove what `write_document` wrote, if it did; a document may hold credentials. Raises OSError."""
     if settings.zmnext.pipeline.delivery == "file" and settings.zmnext.pipeline.dir is not None:
-        _document_path(settings, monitor_id).unlink(missing_ok=True)
+        path = _document_path(settings, monitor_id)
+        for each in (path, path.with_name(path.name + ENDING)):
+            each.unlink(missing_ok=True)
 
 
 def _document_path(settings: FleetSettings, monitor_id: int) -> Path:

@@ -6,11 +6,12 @@ processes, so it need not outlive a power failure and is not synced.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+
+from zmtwist.durable import ENDING, durable_write
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -52,12 +53,7 @@ def record_path(run: str, monitor_id: int) -> str:
 
 def write_record(file: str, record: Record) -> None:
     """Write it whole or not at all. Raises OSError."""
-    path = Path(file)
-    aside = path.with_suffix(".json.new")
-    aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-        opened.write(msgspec.json.encode(record))
-    aside.replace(path)
+    durable_write(Path(file), msgspec.json.encode(record), synced=False)
 
 
 def read_record(file: str, monitor_id: int | None) -> Record | None:
@@ -72,6 +68,6 @@ def read_record(file: str, monitor_id: int | None) -> Record | None:
 def remove_record(file: str) -> None:
     """Forget it. Raises OSError, but not where there is none."""
     path = Path(file)
-    for each in (path, path.with_suffix(".json.new")):
+    for each in (path, Path(file + ENDING)):
         with suppress(FileNotFoundError):
             each.unlink()

@@ -15,6 +15,7 @@ from typing import Literal
 
 import attrs
 
+from zmtwist.durable import durable_file
 from zmtwist.zm.paths import EventPlace
 
 DIRECTORY_MODE = 0o755
@@ -105,28 +106,38 @@ def make_directories(root: Path, directory: Path) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename, or across file systems copy, fsync, rename and unlink. Raises `FileExistsError` rather than overwrite."""
+    """Rename, or across file systems copy; the source goes when the copy would outlive a power cut. Raises `FileExistsError` rather
+    than overwrite."""
     try:
         os.link(source, target)  # unlike rename, this never replaces a file
     except OSError as error:
         if error.errno == errno.EEXIST and _has_content(target):
             raise
-        if error.errno == errno.EXDEV:
-            _copy(source, target)
-        else:  # no hard links on this file system, or an empty file in the way
-            source.rename(target)
-            return
-    source.unlink()
+        _carry(source, target)
+    else:
+        source.unlink()
+
+
+def _carry(source: Path, target: Path) -> None:
+    """As `move`, where there are no hard links, where an empty file is in the way, or to another file system."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, target)
+        source.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:
-    aside = target.with_name(f".{target.name}.part")
-    with source.open("rb") as reading, aside.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
-        writing.flush()
-        os.fsync(writing.fileno())
-    shutil.copystat(source, aside)
-    aside.rename(target)
+    with source.open("rb") as reading:
+        told = os.fstat(reading.fileno())
+        mode = stat.S_IMODE(told.st_mode)
+        with durable_file(target, mode=mode) as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+            writing.flush()
+            os.fchmod(writing.fileno(), mode)  # whatever our umask is
+            os.utime(writing.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns))
 
 
 def mark_directory(place: EventPlace) -> None:

@@ -7,6 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from zmtwist.durable import durable_write
+
 SHORTEST = 16
 """Characters that a token of the operator's own needs."""
 
@@ -40,11 +42,7 @@ def read_token(path: str) -> str:
 
 def _make(path: str) -> None:
     Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    aside = Path(f"{path}.{os.getpid()}.new")
-    aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
-    aside.replace(path)
+    durable_write(Path(path), f"{secrets.token_urlsafe(32)}\n".encode())
 
 
 def _read(path: str) -> str:

@@ -12,6 +12,8 @@ from twisted.conch.ssh.keys import FingerprintFormats, Key
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.durable import durable_write
+
 HOST_KEY_FILE = "manhole_host_ed25519"
 LARGEST = 256 * 1024
 """Bytes that are read of a file of keys."""
@@ -86,12 +88,8 @@ def fingerprint(key: Key) -> str:
 
 def _make_host_key(path: Path) -> Key:
     key = Key(Ed25519PrivateKey.generate())
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        aside.unlink(missing_ok=True)
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(key.toString("openssh"))
-        aside.replace(path)
+        durable_write(path, key.toString("openssh"))
     except OSError as error:
         raise BadKeys(f"host key {path}: cannot be made: {error.strerror}") from None
     return key

@@ -21,6 +21,7 @@ LEAVES = {
     "redact",
     "spellings",
     "waiting",
+    "whole",
     "zmconf",
 }
 MAY = {

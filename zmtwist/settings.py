@@ -9,6 +9,7 @@ import attrs
 
 from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load, parse
+from zmtwist.whole import whole
 from zmtwist.zm.url import DatabaseUrl, from_zm_conf, parse_url
 
 __all__ = ["ConfigError", "Settings", "api_endpoint", "load", "parse", "settle", "token_file"]
@@ -62,7 +63,8 @@ def settle(config: Config, zm_conf: Mapping[str, str]) -> Settings:
         problems.append(f"database.url: {error}{hint}")
 
     server_text = zm_conf.get("ZM_SERVER_ID", "")
-    if server_text and not (server_text.isascii() and server_text.isdigit()):
+    server_id = whole(server_text)
+    if server_text and server_id is None:
         problems.append(f'zm.conf: ZM_SERVER_ID: must be a whole number, got "{server_text}"')
     if problems:
         raise ConfigError(tuple(problems))
@@ -83,7 +85,7 @@ def settle(config: Config, zm_conf: Mapping[str, str]) -> Settings:
         infer_socket=config.zmnext.share_inference.socket_in(socks),
         events_dir=str(Path(web_root, zm_conf.get("ZM_DIR_EVENTS") or DEFAULT_EVENTS)),
         web_root=web_root,
-        server_id=int(server_text) or None if server_text else None,
+        server_id=server_id or None,
         server_name=zm_conf.get("ZM_SERVER_NAME") or zm_conf.get("ZM_SERVER_HOST") or None,
     )
 

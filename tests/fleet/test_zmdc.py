@@ -130,6 +130,13 @@ def test_a_list_in_either_style() -> None:
     assert zmdc.of("zmc -d /dev/video0") == Daemon(Condition.RUNNING, 13)
 
 
+def test_a_process_number_that_can_be_none_is_none() -> None:
+    said = f"'zmc -m 3' running since 26/11/22 14:57:43, pid = {'9' * 5000}\n'zmc -m 4' running, pid = 12"
+    listing = parse_listing(said)
+    assert listing is not None
+    assert (listing.of("zmc -m 3"), listing.of("zmc -m 4").pid) == (Daemon(Condition.RUNNING), 12)
+
+
 @pytest.mark.parametrize(
     ("reply", "condition"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from twisted.logger import capturedLogs
 
 from tests.ops.served import transition
 from zmtwist.happenings import EventClosed, EventOpened
@@ -34,6 +35,26 @@ def test_a_listener_hears_what_comes_in_order(feed):
         "at": "2023-11-14T22:13:20.000Z",
     }
     assert json.loads(second.data)["length_seconds"] == 2.5
+
+
+def test_a_listener_that_fails_takes_nothing_from_the_others(feed):
+    def fail():
+        raise RuntimeError("its client has gone")
+
+    feed.listen(fail)
+    well = feed.listen(lambda: None)
+    with capturedLogs() as logs:
+        feed.publish(transition(1))
+        feed.publish(transition(2))
+    assert numbers(well.take()) == [1, 2]
+    assert len(feed) == 1
+    assert len([event for event in logs if "log_failure" in event]) == 1
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-1", "1_0", "\u0661", "", " 1"])
+def test_a_mark_that_is_none_asks_for_everything_anew(feed, number):
+    feed.publish(transition(1))
+    assert feed.since(f"run-{number}") is None
 
 
 def test_one_monitor_only(feed):

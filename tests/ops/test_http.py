@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -134,6 +135,19 @@ def test_http_1_1_needs_a_host(address: IAddress) -> None:
     assert client.transport.value().startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"HTTP/1.1 needs a Host header" in client.transport.value()
     assert client.root.asked == 0
+    client.close()
+
+
+@pytest.mark.parametrize("length", [b"9" * 5000, b"9" * 19, b"+5", b"5 5", b"1_0", b"-1", b""])
+def test_a_length_that_is_no_number_is_refused_and_the_connection_ends(length: bytes) -> None:
+    client = Client()
+    with capturedLogs() as logs:
+        client.protocol.dataReceived(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n" % length)
+    head, _, told = client.transport.value().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert told == b'{"error":{"code":"bad_request","message":"Content-Length is no whole number"}}'
+    assert client.transport.disconnecting
+    assert (client.root.asked, logs) == (0, [])
     client.close()
 
 

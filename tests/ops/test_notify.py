@@ -131,6 +131,7 @@ def test_without_a_manager_there_is_nothing_to_do(environment: dict[str, str]) -
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}, None),
         ({"WATCHDOG_USEC": "0"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "9" * 5000}, None),
         ({}, None),
     ],
 )

@@ -265,6 +265,37 @@ async def test_a_stream_tells_what_happens_and_what_was_missed(tmp_path):
 
 
 @pytest_twisted.ensureDeferred
+async def test_numbers_of_thousands_of_digits_harm_nobody(tmp_path):
+    served = await Served.on(tmp_path)
+    well, heard = _open_stream(served.path), bytearray()
+    nines = "9" * 5000
+    try:
+        await until(lambda: b"retry: 3000" in _read(well, heard))
+        with capturedLogs() as logs:
+            run = served.service._feed.run
+            for path, expected in (
+                (f"/api/stream?after={run}-{nines}", (400, "bad_request")),
+                (f"/api/stream?monitor={nines}", (400, "bad_request")),
+                (f"/api/events?limit={nines}", (400, "bad_request")),
+                (f"/api/events?since={nines}", (400, "bad_request")),
+                (f"/api/monitors/{nines}", (404, "not_found")),
+                (f"/api/events/{nines}/clip?ticket={nines}.{nines}", (404, "not_found")),
+            ):
+                answer = await ask(served.path, path)
+                assert (answer.status, answer.code) == expected
+            again = _open_stream(served.path, STREAM[:-2] + b"Last-Event-ID: %s-%s\r\n\r\n" % (run.encode(), b"9" * 19))
+            resync = bytearray()
+            await until(lambda: b"event: resync" in _read(again, resync))
+            again.close()
+            served.service.announce(transition(1))
+        assert not [event for event in logs if "log_failure" in event]
+        await until(lambda: b"event: transition" in _read(well, heard))
+    finally:
+        well.close()
+        await served.service.stopService()
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_client_that_does_not_read_its_stream_is_cut(tmp_path):
     served = await Served.on(tmp_path)
     stalled, reading, heard = _open_stream(served.path), _open_stream(served.path), bytearray()

@@ -123,7 +123,7 @@ async def test_configuration_values_come_along(site):
     values = site.catalog.values
     assert (values.bulk_frame_interval, values.image_digits, values.timezone) == (100, 5, "")
     before = site.query("SELECT Value FROM Config WHERE Name = 'ZM_BULK_FRAME_INTERVAL'")[0][0]
-    for given, expected in (("0", 0), ("25", 25), ("often", 100)):
+    for given, expected in (("0", 0), ("25", 25), ("often", 100), ("9" * 5000, 100)):
         site.run("UPDATE Config SET Value = %s WHERE Name = 'ZM_BULK_FRAME_INTERVAL'", given)
         await site.catalog.monitors()
         assert site.catalog.values.bulk_frame_interval == expected

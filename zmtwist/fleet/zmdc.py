@@ -22,6 +22,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
+from zmtwist.whole import whole
+
 REPLY_SECONDS = 10.0
 """How long an answer is waited for. zmdc.pl looks at its socket about once a second, and longer only while its database is away."""
 
@@ -88,7 +90,7 @@ def parse_listing(reply: str) -> Listing | None:
             continue
         condition = Condition.STOPPED if told["what"] == "not running" else Condition(told["what"])
         if told["key"] not in daemons:  # 1.36 calls a pending one running as well, but second
-            daemons[told["key"]] = Daemon(condition, int(told["pid"]) if told["pid"] else None)
+            daemons[told["key"]] = Daemon(condition, whole(told["pid"] or ""))
     return Listing(daemons) if daemons or not reply.strip() else None
 
 

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from zmtwist.whole import whole as number
+
 LONGEST_SOCKET_PATH = 107
 """Bytes that the kernel takes as a UNIX socket's path (sun_path, less its end)."""
 
@@ -106,7 +108,7 @@ def client_address(text: str) -> Address:
         return _by_url(text)
     plain, named = _parts(text)
     if plain and plain[0] in ("tcp", "tcp6", "ssl"):
-        port = named.get("port") or next((part for part in reversed(plain) if part.isdigit()), "")
+        port = named.get("port") or next((part for part in reversed(plain) if number(part) is not None), "")
         host = named.get("host") or named.get("interface") or (plain[1] if len(plain) > 2 else "")
         return Address(host=host or "127.0.0.1", port=_port(port, text), tls=plain[0] == "ssl")
     raise BadAddress(f"{text!r} is no address: write /path/to/api.sock, unix:/path/to/api.sock or http://host:port")
@@ -124,6 +126,7 @@ def _by_url(text: str) -> Address:
 
 
 def _port(text: str, whole: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+    port = number(text, 5)
+    if port is None or not 0 < port < 65536:
         raise BadAddress(f"{whole!r} names no port: write tcp:host:port")
-    return int(text)
+    return port

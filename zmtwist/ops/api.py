@@ -22,8 +22,12 @@ from zmtwist.ops.openapi import openapi
 from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.pages import Pages
 from zmtwist.ops.stream import Streams
+from zmtwist.whole import whole
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.recent import USUAL
+
+LONGEST_MARK = 64
+"""Characters of an id in the stream, and some to spare."""
 
 _VERBS = f"<any({', '.join(ORDERS)}):verb>"
 
@@ -138,6 +142,8 @@ class Api:
     def stream(self, request: Request) -> Deferred[bytes]:
         """What happens, as server-sent events."""
         after = header(request, "last-event-id") or argument(request, "after")
+        if after is not None and len(after) > LONGEST_MARK:
+            raise ApiError(400, "bad_request", "after: is no id of this stream")
         return self._streams.open(request, _number(request, "monitor"), after)
 
     @app.route("/api/openapi.json", methods=["GET"])
@@ -192,6 +198,7 @@ def _number(request: Request, name: str) -> int | None:
     text = argument(request, name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    number = whole(text, 9)
+    if number is None:
         raise ApiError(400, "bad_request", f"{name} must be a whole number")
-    return int(text)
+    return number

@@ -26,6 +26,7 @@ from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.show import findings_lines
 from zmtwist.ops.table import clean
 from zmtwist.settings import ConfigError, api_endpoint, load, token_file
+from zmtwist.whole import whole
 
 OK, FAILED, USAGE, UNREACHABLE, NO_MONITOR, FORBIDDEN = range(6)
 
@@ -146,9 +147,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    number = whole(text, 9)
+    if number is None:
         raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
-    return int(text)
+    return number
 
 
 def _seconds(text: str) -> float:

@@ -32,6 +32,7 @@ from zmtwist.ops.view import (
 from zmtwist.ops.why import NO_SUCH, absent
 from zmtwist.pipeline.document import Document
 from zmtwist.redact import mask
+from zmtwist.whole import whole
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.recent import Wish, recent_events
 
@@ -235,8 +236,9 @@ def unavailable(error: DatabaseError) -> ApiError:
 def _since(text: str | None, zone: tzinfo | None) -> dict[str, Any]:
     if text is None:
         return {}
-    if text.isascii() and text.isdigit() and len(text) < 19:
-        return {"after_id": int(text)}
+    event_id = whole(text)
+    if event_id is not None:
+        return {"after_id": event_id}
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:

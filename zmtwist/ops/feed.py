@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import attrs
 import msgspec
+from twisted.logger import Logger
 
 from zmtwist.ops.view import happening_view
+from zmtwist.whole import whole
 
 KEPT = 1000
 """Entries kept for listeners that come back: a browser that lost its connection for a minute misses nothing."""
@@ -62,7 +64,9 @@ class Listener:
 
 
 class Feed:
-    """Publishes happenings. `run` tells this run's numbers from those of any other."""
+    """Publishes happenings. `run` tells this run's numbers from those of any other. A listener that fails costs no other one anything."""
+
+    log = Logger()
 
     def __init__(self, run: str, wall: Callable[[], int], *, kept: int = KEPT, backlog: int = BACKLOG) -> None:
         self.run = run
@@ -85,7 +89,11 @@ class Feed:
         entry = Entry(self._number, name, fields["monitor_id"], msgspec.json.encode(fields))
         self._entries.append(entry)
         for listener in list(self._listeners):
-            listener.offer(entry)
+            try:
+                listener.offer(entry)
+            except Exception:
+                self.log.failure("a listener to what happens has failed, and hears no more")
+                listener.close()
 
     def listen(self, wake: Callable[[], None], monitor_id: int | None = None) -> Listener:
         """A new listener, to one monitor's entries or to all, from now on."""
@@ -100,9 +108,9 @@ class Feed:
     def since(self, mark: str, monitor_id: int | None = None) -> list[Entry] | None:
         """The entries after the one with this `mark`; None where they can't all be given any more, or the mark is another run's."""
         run, dash, number = mark.rpartition("-")
-        if not dash or run != self.run or not (number.isascii() and number.isdigit()):
+        last = whole(number)
+        if not dash or run != self.run or last is None:
             return None
-        last = int(number)
         oldest = self._entries[0].number if self._entries else self._number + 1
         if last > self._number or last + 1 < oldest:
             return None

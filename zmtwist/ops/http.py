@@ -10,10 +10,12 @@ import msgspec
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from zmtwist.ops.errors import ApiError
+from zmtwist.whole import whole
 
 MOST_BODY = 16 * 1024
 """Bytes of a request's body that are taken; no request needs one at all."""
@@ -128,9 +130,7 @@ class BoundedRequest(Request):
         self.content = BytesIO()
         self._declined = length is not None and length > MOST_DISCARDED
         if self._declined:
-            body = error_body(_too_large())
-            head = b"HTTP/1.1 413 Content Too Large\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-            connection_of(self).write(head % len(body) + body)  # type: ignore[no-untyped-call]
+            connection_of(self).write(last_answer(b"413 Content Too Large", _too_large()))  # type: ignore[no-untyped-call]
             self.channel.loseConnection()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -170,10 +170,26 @@ class BoundedRequest(Request):
         super().finish()  # type: ignore[no-untyped-call]
 
 
+class Channel(HTTPChannel):
+    """HTTP/1.1 on one connection."""
+
+    def headerReceived(self, line: bytes) -> bool:
+        """One header. Twisted makes a number of any Content-Length, and Python refuses that where there are thousands of digits."""
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length" and whole(value.strip().decode("latin-1")) is None:
+            error = ApiError(400, "bad_request", "Content-Length is no whole number")
+            transport: Any = self.transport
+            transport.write(last_answer(b"400 Bad Request", error))
+            self.loseConnection()  # type: ignore[no-untyped-call]
+            return False
+        return cast(bool, super().headerReceived(line))  # type: ignore[no-untyped-call]
+
+
 class ApiSite(Site):
     """A site without an access log (what changes anything is logged by the routes) and without sessions."""
 
     noisy = False
+    protocol = Channel  # type: ignore[assignment] # what stands there otherwise looks for HTTP/2 first
 
     def __init__(self, root: IResource, clock: IReactorTime) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
@@ -191,6 +207,13 @@ def connection_of(request: Request) -> Connection:
 
 def _too_large() -> ApiError:
     return ApiError(413, "too_large", f"the request's body is over {MOST_BODY} bytes")
+
+
+def last_answer(status: bytes, error: ApiError) -> bytes:
+    """A whole answer to what never became a request; the connection ends with it."""
+    body = error_body(error)
+    head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (status, len(body)) + body
 
 
 def error_body(error: ApiError) -> bytes:

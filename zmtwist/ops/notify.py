@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zmtwist.fleet.status import State
 from zmtwist.ops.running import Running
 from zmtwist.redact import mask
+from zmtwist.whole import whole
 
 LOOK_SECONDS = 2.0
 """Between two looks at what there is to tell."""
@@ -93,9 +94,8 @@ def standing(running: Running) -> Standing:
 def watchdog_seconds(environment: Mapping[str, str], pid: int) -> float | None:
     """How long the manager waits for a sign of life of process `pid`; None where it does not."""
     value, whose = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", str(pid))
-    if not (value.isascii() and value.isdigit()) or int(value) == 0 or whose != str(pid):
-        return None
-    return int(value) / 1e6
+    microseconds = whole(value)
+    return microseconds / 1e6 if microseconds and whose == str(pid) else None
 
 
 class Notify(Service):

@@ -129,6 +129,7 @@ class Streams:
         """Stream to this client what comes, and what it missed `after` the id it heard last. Fires when it is over. Raises ApiError."""
         if len(self._streams) >= self._most:
             raise ApiError(503, "too_many_streams", f"{self._most} event streams are open already; close some")
+        missed = self._feed.since(after, monitor_id) if after is not None else ()
         stream = EventStream(request, self._feed, monitor_id)
         self._streams.add(stream)
 
@@ -137,7 +138,7 @@ class Streams:
             return result
 
         stream.ended.addBoth(over)
-        stream.begin(self._feed.since(after, monitor_id) if after is not None else ())
+        stream.begin(missed)
         return stream.ended
 
     def _beat(self) -> None:

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from zmtwist.interfaces import ICatalog
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
+from zmtwist.whole import whole
 from zmtwist.zm.columns import MONITOR, SCHEMES, STORAGE, ZONE, Columns, Unreadable, converted, text
 from zmtwist.zm.dialect import Sql
 from zmtwist.zm.errors import UnknownServer
@@ -203,14 +204,14 @@ def _values(sql: Sql) -> Values:
         text(name): text(value) for name, value in sql.rows(f"SELECT Name, Value FROM Config WHERE Name IN ({names})")
     }
 
-    def whole(name: str, default: int) -> int:
-        value = found.get(name, "").strip()
-        return int(value) if value.isascii() and value.isdigit() else default
+    def number(name: str, default: int) -> int:
+        value = whole(found.get(name, "").strip())
+        return default if value is None else value
 
     return Values(
         version=found.get("ZM_DYN_DB_VERSION", ""),
-        bulk_frame_interval=whole("ZM_BULK_FRAME_INTERVAL", Values().bulk_frame_interval),
-        image_digits=whole("ZM_EVENT_IMAGE_DIGITS", Values().image_digits),
+        bulk_frame_interval=number("ZM_BULK_FRAME_INTERVAL", Values().bulk_frame_interval),
+        image_digits=number("ZM_EVENT_IMAGE_DIGITS", Values().image_digits),
         timezone=found.get("ZM_TIMEZONE", ""),
     )
 

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import attrs
 
+from zmtwist.whole import whole
+
 MYSQL_PORT = 3306
 
 _OPTIONS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify")
@@ -112,14 +114,15 @@ def from_zm_conf(conf: Mapping[str, str]) -> DatabaseUrl:
     host, _, rest = (conf.get("ZM_DB_HOST") or "localhost").partition(":")
     socket = rest if rest.startswith("/") else None
     port = rest if rest and socket is None else str(MYSQL_PORT)
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+    number = whole(port, 5)
+    if number is None or not 0 < number < 65536:
         raise ValueError("ZM_DB_HOST: what follows the colon must be a port or the path of a socket")
     ca = conf.get("ZM_DB_SSL_CA_CERT") or None
     verify = conf.get("ZM_DB_SSL_VERIFY_SERVER_CERT", "").lower()
     return DatabaseUrl(
         scheme="mysql",
         host=host or "localhost",
-        port=int(port),
+        port=number,
         name=name,
         user=conf.get("ZM_DB_USER", ""),
         password=conf.get("ZM_DB_PASS", ""),

@@ -77,6 +77,11 @@ def test_the_monitor_of_a_topic(monitor_id: int, other: str) -> None:
     assert found is None or TOPICS.state(found) == other
 
 
+def test_a_topic_with_a_number_that_is_no_monitors() -> None:
+    for number in ("9" * 5000, "007", "+7", "\u0667"):
+        assert TOPICS.monitor_of(f"{TOPICS.base}/monitors/{number}/state") is None
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9))), st.integers(1, 5))
 def test_an_outbox_keeps_the_latest_state_and_the_newest_happenings(puts: list[tuple[bool, int]], most: int) -> None:
     outbox = Outbox(most)

@@ -12,6 +12,7 @@ from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ingest.underway import UnderWay
 from zmtwist.ops.view import at
 from zmtwist.redact import mask
+from zmtwist.whole import whole
 
 ONLINE, OFFLINE = b"online", b"offline"
 
@@ -52,9 +53,8 @@ class Topics:
 
     def monitor_of(self, topic: str) -> int | None:
         """The monitor whose state this topic tells; None where it is none such."""
-        number = topic.removeprefix(f"{self.base}/monitors/").removesuffix("/state")
-        known = number.isascii() and number.isdigit() and topic == self.state(int(number))
-        return int(number) if known else None
+        monitor_id = whole(topic.removeprefix(f"{self.base}/monitors/").removesuffix("/state"))
+        return monitor_id if monitor_id is not None and topic == self.state(monitor_id) else None
 
 
 @attrs.frozen

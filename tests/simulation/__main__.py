@@ -24,13 +24,14 @@ def main() -> int:
         "seeds", type=seeds, nargs="?", default=range(0), help="FIRST..END (END is not one of them), or how many"
     )
     parser.add_argument("--seed", type=int, action="append", default=[], help="run this one, and tell all that happens")
+    parser.add_argument("--all", action="store_true", help="with the faults that are known to find defects, too")
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False, discardBuffer=True)
     failed = 0
     begun = time.monotonic()
     with little_garbage():
         for seed in (*options.seed, *options.seeds):
-            world = simulate(seed).world
+            world = simulate(seed, all_faults=options.all).world
             if seed in options.seed:
                 print("\n".join(world.trace))
             if world.violations:

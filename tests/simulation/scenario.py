@@ -6,46 +6,30 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from tests.simulation import invariants
-from tests.simulation.services import Server, SimulatedDatabase, SimulatedDisk, Slowness
-from tests.simulation.workers import PRE_ROLL, Link, Processes, measurer, spawn
-from tests.simulation.world import SECOND, Host, World
-from zmtwist.configfile import parse
+from tests.simulation.clips import measurer
+from tests.simulation.database import Server
+from tests.simulation.faults import FAULTS, PENDING
+from tests.simulation.machine import QUEUE_MAX, Machine
+from tests.simulation.rows import without_rows
+from tests.simulation.world import MONITORS, STORAGES, Troubles, World
+from zmtwist.fleet.fleet import NotInFleet
 from zmtwist.fleet.status import State
-from zmtwist.outside import Outside
-from zmtwist.service import ZmNext
-from zmtwist.settings import Settings, settle
-
-MONITORS = {1: "Record", 2: "Modect"}
-"""One that records without a break, one that records when something moves."""
 
 STEPS = 11
-QUEUE_MAX = 60
 SETTLE_SECONDS = 420.0
 """The longest that anything waits by design is five minutes: for strays of a camera of which there is no other trace."""
 
-STOP_SECONDS = 90.0
+HOLD_SECONDS = 40.0
 FAST = Path("/dev/shm")
-
-
-class Api(Service):
-    """In place of the HTTP API."""
-
-    def stopService(self) -> Deferred[None]:
-        return succeed(None)
-
-    def announce(self, happening: object) -> None:
-        pass
 
 
 class Simulation:
@@ -56,214 +40,99 @@ class Simulation:
         self.world = World(seed, directory)
         self.server = Server(self.world)
         self.world.committed = lambda event_id: bool(self.server.rows("SELECT 1 FROM Events WHERE Id = ?", event_id))
-        self.slowness = Slowness(self.world)
-        self.service: ZmNext | None = None
-        self.host: Host | None = None
-        self.dead: list[Any] = []
-        self.settings = self._install(directory)
-        chance = self.world.chance
-        self._faults: dict[str, tuple[int, Callable[[], None]]] = {
-            "nothing": (2, lambda: None),
-            "a worker crashes": (3, lambda: self._some_worker(lambda w: w.end(chance.choice([None, 5]), 11))),
-            "a worker ends by itself": (1, lambda: self._some_worker(lambda w: w.take(15))),
-            "a worker stalls": (1, lambda: self._some_worker(lambda w: setattr(w, "stalled", True))),
-            "a connection breaks": (1, lambda: self._some_worker(lambda w: w.link and w.link.lost())),
-            "the database is away": (3, lambda: self._outage("away")),
-            "the database hangs": (2, lambda: self._outage("hung")),
-            "commits are lost": (3, lambda: setattr(self.server, "commits_to_lose", chance.randint(1, 4))),
-            "the storage is slow": (2, self._slow),
-            "we are killed": (4, self.kill),
-            "we are killed in a commit": (2, lambda: setattr(self.server, "at_commit", self.kill)),
-            "we are killed in an outage": (2, self._killed_in_an_outage),
-            "we are killed again and again": (2, self._killed_again_and_again),
-            "we are stopped": (1, self.stop),
-            "we hand over": (1, self.hand_over),
-            "the clock is set": (1, self._step_clock),
-            "much happens at once": (1, self._flood),
-        }
+        self.machine = Machine(self.world, self.server, directory)
+        self._install()
 
     # The course of things.
 
-    def run(self) -> list[str]:
+    def run(self, *, all_faults: bool = False) -> list[str]:
         """All of it; what was wrong."""
-        names = list(self._faults)
-        weights = [weight for weight, _ in self._faults.values()]
-        chance = self.world.chance
-        self.start()
-        self._pass(chance.uniform(1.0, 3.0))
+        names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
+        if not all_faults:
+            weights = [0 if name in PENDING else weight for name, weight in zip(names, weights, strict=True)]
+        world = self.world
+        self.machine.start()
+        self._pass(world.chance.uniform(1.0, 3.0))
         for _ in range(STEPS):
-            name = chance.choices(names, weights)[0]
-            self.world.tell(f"* {name}")
-            self._faults[name][1]()
-            self._pass(chance.choice([0.05, 0.3, 1.0, 2.0]) * chance.uniform(0.5, 1.5))
-            if self.host is None and chance.random() < 0.7:
-                self.start()
-            if self.world.violations:
-                return self.world.violations
+            name = world.chance.choices(names, weights)[0]
+            world.tell(f"* {name}")
+            FAULTS[name][1](self)
+            self._pass(world.chance.choice([0.05, 0.3, 1.0, 2.0]) * world.chance.uniform(0.5, 1.5))
+            if self.machine.host is None and world.chance.random() < 0.7:
+                self.machine.start()
+            if world.violations:
+                return world.violations
         self._heal()
+        self._holds()
         self._settle()
-        if not self.world.violations:
-            self.stop()
-        if not self.world.violations and self._without_rows():
+        if not world.violations:
+            self.machine.stop()
+        if not world.violations and without_rows(world, self.server):
             # What was recorded while the service stopped, and not heard, the next start finds.
-            self.start()
+            self.machine.start()
             self._settle()
-            self.stop()
-        if not self.world.violations:
-            invariants.at_the_end(self.world, self.server)
-        return self.world.violations
+            self.machine.stop()
+        if not world.violations:
+            invariants.at_the_end(world, self.server, self.machine)
+        return world.violations
 
     def close(self) -> None:
         """Let go of everything."""
         for worker in self.world.living():
             worker.end()
-        if self.host is not None:
-            self.kill()
+        self.machine.forget()
         self.server.connection.close()
-        self.dead.clear()
 
-    def start(self) -> None:
-        """A run of the service begins."""
-        world = self.world
-        world.tell("the service starts")
-        host = self.host = Host(world, spawn)
-        outside = Outside(
-            database=lambda _, url: SimulatedDatabase(host, url, self.server),
-            disk=lambda _, threads: SimulatedDisk(host, threads, self.slowness),
-            api=lambda *_, **__: Api(),
-            processes=lambda _: Processes(host),
-            links=lambda _reactor: Link,
-            kill_group=world.kill_group,
-            jitter=world.chance.random,
-            mark=lambda: f"x{len(self.dead)}",
-        )
-        self.service = ZmNext(
-            host, self.settings, announce=lambda what: world.tell(str(what)), wall=world.wall, outside=outside
-        )
-        self.service.startService()
+    # What faults ask for.
 
-    def kill(self) -> None:
-        """kill -9: what is in memory is gone, what is on disk stays, and the workers go on."""
-        if self.service is None or self.host is None:
-            return
-        self.host.die()
-        for worker in self.world.living():
-            worker.host, worker.watched = None, None
-        self._over()
+    def disturb(self) -> None:
+        """What was said of the clips whose rows are not closed yet may get lost."""
+        missing = without_rows(self.world, self.server)
+        for clip in self.world.clips.values():
+            if clip.ended_at is None or clip.number in missing:
+                clip.disturbed = True
 
-    def stop(self) -> None:
-        """An orderly stop, waited for; it may be cut short by a kill."""
-        if self.service is None or (host := self.host) is None:
-            return
-        over: list[object] = []
-        self.service.stopService().addBoth(over.append)
-        self._until(lambda: bool(over) or host.dead, STOP_SECONDS, "an orderly stop has not ended")
-        if not host.dead:
-            host.die()
-            self._over()
+    def some_monitor(self) -> int:
+        return self.world.chance.choice(list(MONITORS))
 
-    def hand_over(self) -> None:
-        """Leave the workers to the next run."""
-        if self.service is None or (host := self.host) is None:
-            return
-        self.service.handoff().addErrback(lambda failure: self.world.tell(f"not handed over: {failure.value}"))
-        self.world.pass_time(0.5)
-        if host.stopping:
-            self.stop()
+    def change(self, monitor_id: int, column: str, value: object) -> None:
+        """An operator changes a monitor on the console, which tells the service."""
+        self.world.tell(f"monitor {monitor_id}: {column} = {value}")
+        self.server.connection.execute(f"UPDATE Monitors SET {column} = ? WHERE Id = ?", (value, monitor_id))
+        if (fleet := self.machine.fleet) is not None:
+            fleet.reconcile()
 
-    def _over(self) -> None:
-        # Kept to the end: a coroutine that is collected runs on to its end, which a killed process does not.
-        self.dead.append((self.service, self.host))
-        lock = self.service._lock if self.service is not None else None
-        if lock is not None:
-            lock.close()
-        self.service = self.host = None
-
-    # Faults.
-
-    def _some_worker(self, what: Callable[[Any], object]) -> None:
-        living = self.world.living()
-        if living:
-            what(self.world.chance.choice(living))
-
-    def _outage(self, state: str) -> None:
-        self.server.state = state
-        self.world.callLater(
-            self.world.chance.choice([0.3, 1.5, 5.0]) * self.world.chance.uniform(0.5, 1.5), self._back
-        )
-
-    def _killed_in_an_outage(self) -> None:
-        """Late enough for the spool to be in use, and often in the middle of a commit."""
-        chance = self.world.chance
-        self.server.state = chance.choice(["away", "hung"])
-        self.world.pass_time(chance.uniform(0.5, 4.0))
-        if chance.random() < 0.5:
-            self.server.at_commit = self.kill
-            self._back()
-        else:
-            self.kill()
-            self.world.callLater(chance.uniform(0.0, 2.0), self._back)
-
-    def _killed_again_and_again(self) -> None:
-        """Before what the kill before has left is put right, while clips begin."""
-        chance = self.world.chance
-        for _ in range(chance.randint(2, 4)):
-            self.kill()
-            self.world.pass_time(chance.uniform(0.0, 1.5))
-            self.start()
-            self.world.pass_time(chance.uniform(0.2, 2.0))
-
-    def _back(self) -> None:
-        if self.server.state != "up":
-            self.world.tell("the database is back")
-            self.server.back()
-
-    def _slow(self) -> None:
-        self.slowness.slow = True
-        self.world.callLater(self.world.chance.uniform(0.5, 4.0), setattr, self.slowness, "slow", False)
-
-    def _step_clock(self) -> None:
-        chance = self.world.chance
-        self.world.stepped_us += round(chance.choice([-1.0, 0.5, 3.0, 40.0]) * SECOND)
-
-    def _flood(self) -> None:
-        for worker in self.world.living():
-            for _ in range(QUEUE_MAX // 2):
-                worker.glimpse()
+    # The end of all faults.
 
     def _heal(self) -> None:
         self.world.tell("* no more faults")
         self.world.calm = True
+        self.world.troubles = Troubles()
         self.server.commits_to_lose, self.server.at_commit = 0, None
-        self.slowness.slow = False
-        self._back()
-        if self.host is None:
-            self.start()
+        self.server.back()
+        for monitor_id, function in MONITORS.items():
+            self.change(monitor_id, "Function", function)
+        self.machine.start()
 
-    # Time.
-
-    def _pass(self, seconds: float) -> None:
-        self.world.pass_time(seconds)
-        if self.host is not None and self.host.stopping:
-            self.world.never("the service has ended by itself")
-        invariants.after_any_step(self.world, self.server)
-        self._bounded()
-
-    def _until(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
-        end = self.world.seconds() + seconds
-        while not condition():
-            if self.world.seconds() > end:
-                self.world.never(otherwise)
-                return
-            self.world.pass_time(0.5)
-
-    def _bounded(self) -> None:
-        """The memory's bound may be passed by what comes until the spool is written, not by more."""
-        if self.service is None or self.service.ingest is None or self.slowness.slow:
+    def _holds(self) -> None:
+        """What an operator holds stays so over everything; then it is released."""
+        if not self.machine.held:
             return
-        waiting = sum(self.service.ingest.writer.queued_of(monitor_id) for monitor_id in MONITORS)
-        if waiting > 3 * QUEUE_MAX:
-            self.world.never(f"{waiting} changes wait in memory")
+        self._pass(HOLD_SECONDS)
+        if self.machine.fleet is not None:
+            for monitor_id in self.machine.held:
+                if self.world.living(monitor_id):
+                    self.world.never(f"monitor {monitor_id} is held, and has a worker")
+
+    def _release(self) -> None:
+        """Those as well whose hold was not answered for."""
+        if (fleet := self.machine.fleet) is None:
+            return
+        for monitor_id in MONITORS:
+            try:
+                fleet.release(monitor_id)
+            except NotInFleet as error:
+                self.world.tell(f"not released: {error}")
 
     def _settle(self) -> None:
         end = self.world.seconds() + SETTLE_SECONDS
@@ -271,13 +140,14 @@ class Simulation:
             if self.world.seconds() > end:
                 self.world.never(f"not settled within {SETTLE_SECONDS:g} s: {wanting}")
                 return
+            self._release()
             self._pass(1.0 if self.world.seconds() < end - SETTLE_SECONDS + 30.0 else 5.0)
             if self.world.violations:
                 return
 
     def _wanting(self) -> str | None:
         """What is still to come before all is as it should be."""
-        service = self.service
+        service = self.machine.service
         if service is None or service.ingest is None or service.fleet is None:
             return "the service has not started"
         states = {told.monitor_id: told.state for told in service.fleet.status()}
@@ -285,63 +155,49 @@ class Simulation:
             return f"the workers are {states}"
         if service.ingest.writer.queued:
             return f"{service.ingest.writer.queued} changes wait"
-        if missing := self._without_rows():
+        if missing := without_rows(self.world, self.server):
             return f"clips {missing} have no closed rows"
         recording = sum(clip.ended_at is None for clip in self.world.clips.values())
         [(open_rows,)] = self.server.rows("SELECT COUNT(*) FROM Events WHERE EndDateTime IS NULL")
         return f"{open_rows} rows are open, {recording} clips recorded" if open_rows > recording else None
 
-    def _without_rows(self) -> list[int]:
-        """The clips that have ended, and no closed row shows them."""
-        known = {
-            invariants.clip_in(path) for _, path in invariants.closed_clips(self.world, self.server) if path.is_file()
-        }
-        clips = self.world.clips.items()
-        return [number for number, clip in clips if clip.frames and clip.ended_at is not None and number not in known]
+    # Time.
+
+    def _pass(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+        if self.machine.host is not None and self.machine.host.stopping:
+            self.world.never("the service has ended by itself")
+        invariants.after_any_step(self.world, self.server)
+        self._bounded()
+
+    def _bounded(self) -> None:
+        """The memory's bound may be passed by what comes until the spool is written, not by more."""
+        service = self.machine.service
+        if service is None or service.ingest is None or self.world.troubles.slow_storage:
+            return
+        waiting = sum(service.ingest.writer.queued_of(monitor_id) for monitor_id in MONITORS)
+        if waiting > 3 * QUEUE_MAX:
+            self.world.never(f"{waiting} changes wait in memory")
 
     # The installation.
 
-    def _install(self, directory: Path) -> Settings:
-        for name in ("events", "run", "state", "bin"):
-            (directory / name).mkdir()
-        binary = directory / "bin" / "zm-core"
-        binary.write_text("#!/bin/sh\n")
-        binary.chmod(0o755)
+    def _install(self) -> None:
+        for root in self.world.roots.values():
+            root.mkdir()
         execute = self.server.connection.execute
-        execute(
-            "INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (1, ?, 'S', 'Medium')", (str(directory / "events"),)
-        )
+        for storage_id, name in STORAGES.items():
+            execute(
+                "INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (?, ?, ?, 'Medium')",
+                (storage_id, str(self.world.roots[storage_id]), name),
+            )
         for monitor_id, function in MONITORS.items():
             execute(
                 "INSERT INTO Monitors (Id, Name, Function, Type, Path, StorageId, Width, Height) VALUES (?, ?, ?, 'File', 'x', 1, 64, 48)",
                 (monitor_id, f"Camera {monitor_id}", function),
             )
-        return settle(parse(f"""
-            [zmnext]
-            enabled = true
-            monitors = "all"
-            [zmnext.worker]
-            binary = "{binary}"
-            watchdog_seconds = 10
-            stop_timeout_seconds = 5
-            [zmnext.pipeline]
-            pre_roll_sec = {PRE_ROLL}
-            [zmnext.ingest]
-            queue_max = {QUEUE_MAX}
-            timezone = "UTC"
-            thumbnails = false
-            [database]
-            url = "sqlite:///{directory}/not-used.db"
-            [paths]
-            socks = "{directory}/run"
-            run = "{directory}/run"
-            state = "{directory}/state"
-            [legacy]
-            control = "none"
-        """), {})  # fmt: skip
 
 
-def simulate(seed: int) -> Simulation:
+def simulate(seed: int, *, all_faults: bool = False) -> Simulation:
     """Run one seed, in a directory of its own that is gone afterwards. Many of them are quicker within `little_garbage`."""
     directory = Path(tempfile.mkdtemp(prefix="zmtwist-simulation-", dir=FAST if os.access(FAST, os.W_OK) else None))
     simulation = Simulation(seed, directory)
@@ -357,7 +213,7 @@ def simulate(seed: int) -> Simulation:
     gc.disable()
     try:
         with _measured(world):
-            simulation.run()
+            simulation.run(all_faults=all_faults)
     finally:
         globalLogPublisher.removeObserver(hear)
         simulation.close()

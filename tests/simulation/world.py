@@ -1,21 +1,55 @@
-"""The world that outlives the service: time, chance, the wall clock, and a trace of all that happens. And a run's hold on it."""
+"""The world that outlives each run of the service: time, chance, the wall clock, what goes wrong, a trace of all that happens."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IReactorProcess, IReactorTime
+import attrs
 from twisted.internet.task import Clock
-from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from tests.simulation.workers import Clip, Link, Worker
+    from tests.simulation.clips import Clip
+    from tests.simulation.links import Link
+    from tests.simulation.workers import Worker
 
 SECOND = 1_000_000
 START_US = 1_795_338_650 * SECOND
+
+MONITORS = {1: "Record", 2: "Modect"}
+"""One that records without a break, one that records when something moves."""
+
+STORAGES = {1: "events", 2: "events2"}
+"""Where recordings go, by the storage's id: below the world's directory."""
+
+
+@attrs.define
+class Troubles:
+    """What goes wrong for now, wherever it is met."""
+
+    messages: bool = False
+    """What workers say is lost, or said twice."""
+
+    misnamed: bool = False
+    """Workers name other events than their own in what they say of a clip that was saved."""
+
+    assignments: bool = False
+    """Assignments are refused, or their answers lost."""
+
+    forks: bool = False
+
+    spool: str = ""
+    """The spool's disk fails: before a thing is done, or after."""
+
+    storage: bool = False
+    """The storages give errors: before a thing is done, or after."""
+
+    slow_storage: bool = False
+
+    database: str = ""
+    """What is wrong with a database that answers: slow, deadlocks, refuses."""
 
 
 class World(Clock):
@@ -25,15 +59,20 @@ class World(Clock):
         super().__init__()
         self.rightNow = 1_000.0
         self.directory = directory
-        self.storage = directory / "events"
+        self.roots = {storage_id: directory / name for storage_id, name in STORAGES.items()}
         self.chance = random.Random(seed)
         self.stepped_us = 0
         self.calm = False
+        self.troubles = Troubles()
         self.trace: list[str] = []
         self.violations: list[str] = []
         self.workers: list[Worker] = []
         self.links: list[Link] = []
         self.clips: dict[int, Clip] = {}
+        self.torn: set[Path] = set()
+        """Files of clips that a power cut has emptied."""
+        self.deleted: set[int] = set()
+        """Events that ZoneMinder has deleted."""
         self.committed: Callable[[int], bool] = lambda event_id: False
 
     def wall(self) -> int:
@@ -56,6 +95,13 @@ class World(Clock):
             self.advance(0)
         self.rightNow = end
 
+    def for_a_while(self, name: str, value: object) -> None:
+        """One of the `troubles` begins, and is over after some seconds."""
+        troubles, before = self.troubles, getattr(Troubles(), name)
+        setattr(troubles, name, value)
+        seconds = self.chance.choice([0.5, 2.0, 6.0]) * self.chance.uniform(0.5, 1.5)
+        self.callLater(seconds, setattr, troubles, name, before)
+
     def living(self, monitor_id: int | None = None) -> list[Worker]:
         return [w for w in self.workers if w.alive and monitor_id in (None, w.monitor_id)]
 
@@ -64,39 +110,3 @@ class World(Clock):
         if worker is None:
             raise ProcessLookupError
         worker.take(number)
-
-
-@implementer(IReactorTime, IReactorProcess)
-class Host:
-    """The reactor of one run of the service: when that is killed, nothing that it was about to do happens any more."""
-
-    def __init__(self, world: World, spawn: Callable[..., Any]) -> None:
-        self.world = world
-        self.dead = False
-        self.stopping = False
-        self.at_death: list[Callable[[], None]] = []
-        self._spawn = spawn
-
-    def seconds(self) -> float:
-        return self.world.seconds()
-
-    def callLater(self, delay: float, function: Callable[..., object], *args: object, **kwargs: object) -> Any:
-        return self.world.callLater(max(0.0, delay), self._call, function, args, kwargs)
-
-    def _call(self, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        if not self.dead:
-            function(*args, **kwargs)
-
-    def getDelayedCalls(self) -> list[Any]:
-        return [call for call in self.world.getDelayedCalls() if call.func == self._call]
-
-    def spawnProcess(self, protocol: Any, executable: str, args: list[str], **kwargs: Any) -> Any:
-        return self._spawn(self, protocol, args, kwargs["childFDs"])
-
-    def stop(self) -> None:
-        self.stopping = True
-
-    def die(self) -> None:
-        self.dead = True
-        for function in self.at_death:
-            function()

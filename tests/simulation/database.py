@@ -1,4 +1,4 @@
-"""What blocks on threads in production, on the simulated clock: the database, which outlives the service, and files."""
+"""The database, which outlives the service, on the simulated clock: in production it is called from threads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from tests.simulation.world import Host, World
-from zmtwist.ingest.disk import Disk
-from zmtwist.ingest.spoolfile import SpoolFile
+from tests.simulation.host import Host
+from tests.simulation.world import World
 from zmtwist.zm import embedded
 from zmtwist.zm.dialect import SQLITE, Sql
-from zmtwist.zm.errors import CommitLost, Retryable
+from zmtwist.zm.errors import CommitLost, Refused, Retryable
 from zmtwist.zm.pool import Database
 from zmtwist.zm.url import DatabaseUrl
 
@@ -32,7 +31,7 @@ class Server:
     """The database server: ZoneMinder's tables in memory. `state` is up, away (it refuses at once) or hung (it answers when it is back).
 
     `commits_to_lose`: the answers to so many of the next commits get lost, be they carried out or not. `at_commit` is called once, between
-    the next commit and its answer.
+    the next commit and its answer. What else may be wrong with it is in `World.troubles`.
     """
 
     def __init__(self, world: World) -> None:
@@ -50,6 +49,8 @@ class Server:
 
     def back(self) -> None:
         """It answers again. What it was doing for a service that was killed meanwhile is carried out, or it is not."""
+        if self.state != "up":
+            self.world.tell("the database is back")
         self.state = "up"
         hung, self._hung = self._hung, []
         for host, call in hung:
@@ -58,10 +59,12 @@ class Server:
 
     def call(self, host: Host, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run `function` as one transaction, and say what came of it."""
-        chance = self.world.chance
+        chance, trouble = self.world.chance, self.world.troubles.database
 
         def arrived() -> None:
-            if self.state == "hung":
+            if self.world.troubles.database == "deadlocks" and chance.random() < 0.4:
+                done(Failure(Retryable("deadlock", 1213)))
+            elif self.state == "hung":
                 self._hung.append((host, carry_out))
             elif self.state == "away":
                 done(Failure(Retryable("the database is away")))
@@ -76,7 +79,8 @@ class Server:
                 at_commit()
             host.callLater(chance.uniform(0.001, 0.01), done, result)
 
-        host.callLater(chance.uniform(0.001, 0.01), arrived)
+        slow = chance.uniform(0.2, 3.5) if trouble == "slow" else 0.0
+        host.callLater(slow + chance.uniform(0.001, 0.01), arrived)
 
     def _transaction(self, function: Callable[[], Any]) -> Any:
         connection, chance = self.connection, self.world.chance
@@ -131,6 +135,8 @@ class SimulatedDatabase(Database):
         answer: Deferred[Any] = Deferred()
 
         def run() -> Any:
+            if self._refused(function, args):
+                raise Refused("too much at once", 1153)
             cursor = self._server.connection.cursor()
             try:
                 return function(Sql(cursor, SQLITE), *args, **kwargs)
@@ -143,55 +149,9 @@ class SimulatedDatabase(Database):
         self._server.call(self._host, run, done)
         return answer
 
-
-class SimulatedDisk(Disk):
-    """`ingest.disk.Disk` whose threads take simulated time; `Slowness` says how much."""
-
-    def __init__(self, host: Host, threads: int, slowness: Slowness) -> None:
-        self._host = host
-        self._free_at = [0.0] * threads
-        self._slowness = slowness
-        self._spools: list[SpoolFile] = []
-        host.at_death.append(self._die)
-
-    def startService(self) -> None:
-        Service.startService(self)
-
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        return succeed(None)
-
-    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
-        owner = getattr(function, "__self__", None)
-        if isinstance(owner, SpoolFile) and owner not in self._spools:
-            self._spools.append(owner)
-        answer: Deferred[Any] = Deferred()
-
-        def work() -> None:
-            try:
-                result = function(*args, **kwargs)
-            except Exception as error:
-                result = Failure(error)
-            self._host.callLater(0.0001, answer.callback, result)
-
-        now = self._host.seconds()
-        thread = self._free_at.index(min(self._free_at))
-        over = max(now, self._free_at[thread]) + self._slowness.next()
-        self._free_at[thread] = over
-        self._host.callLater(over - now, work)
-        return answer
-
-    def _die(self) -> None:
-        for spool in self._spools:
-            spool.close()
-
-
-class Slowness:
-    """How long the storage takes for one thing."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.slow = False
-
-    def next(self) -> float:
-        return self._world.chance.uniform(0.2, 2.0) if self.slow else self._world.chance.uniform(0.0005, 0.003)
+    def _refused(self, function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+        """Whether this is a batch of several changes, and too much for the server."""
+        world = self._server.world
+        if world.troubles.database != "refuses" or function.__name__ != "write" or len(args[1].changes) < 2:
+            return False
+        return world.chance.random() < 0.5

@@ -1,0 +1,88 @@
+"""Files, touched after a simulated wait: in production by threads. They are real; the faults of their disks are not."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from tests.simulation.host import Host
+from zmtwist.fleet.living import left_running, living
+from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble
+
+ELSEWHERE = (left_running, living, SpoolFile.close)
+"""What touches neither a storage nor what the spool has written."""
+
+
+class SimulatedDisk(Disk):
+    """`ingest.disk.Disk` whose threads take simulated time. What may be wrong with disks is in `World.troubles`."""
+
+    def __init__(self, host: Host, threads: int) -> None:
+        self._host = host
+        self._world = host.world
+        self._free_at = [0.0] * threads
+        self._spools: list[SpoolFile] = []
+        host.at_death.append(self._die)
+
+    def startService(self) -> None:
+        Service.startService(self)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return succeed(None)
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, SpoolFile) and owner not in self._spools:
+            self._spools.append(owner)
+        answer: Deferred[Any] = Deferred()
+
+        def work() -> None:
+            try:
+                result = self._carry_out(function, args, kwargs)
+            except Exception as error:
+                result = Failure(error)
+            self._host.callLater(0.0001, answer.callback, result)
+
+        now = self._host.seconds()
+        thread = self._free_at.index(min(self._free_at))
+        over = max(now, self._free_at[thread]) + self._seconds()
+        self._free_at[thread] = over
+        self._host.callLater(over - now, work)
+        return answer
+
+    def _carry_out(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Do it, unless the disk fails before; it may fail afterwards as well."""
+        troubles = self._world.troubles
+        spool = isinstance(getattr(function, "__self__", None), SpoolFile)
+        fails = troubles.spool if spool else "both" if troubles.storage else ""
+        if not fails or getattr(function, "__func__", function) in ELSEWHERE:
+            return function(*args, **kwargs)
+        error = SpoolTrouble("disk I/O error") if spool else OSError(errno.EIO, "Input/output error", "x")
+        fate = self._world.chance.random()
+        if fails in ("before", "both") and fate < 0.3:
+            self._world.tell(f"the disk fails before {_name(function)}")
+            raise error
+        result = function(*args, **kwargs)
+        if fails in ("after", "both") and fate > 0.7:
+            self._world.tell(f"the disk fails after {_name(function)}")
+            raise error
+        return result
+
+    def _seconds(self) -> float:
+        """How long one thing takes."""
+        chance = self._world.chance
+        return chance.uniform(0.2, 2.0) if self._world.troubles.slow_storage else chance.uniform(0.0005, 0.003)
+
+    def _die(self) -> None:
+        for spool in self._spools:
+            spool.close()
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function)).removeprefix("<locals>")

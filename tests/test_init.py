@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import grp
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from tests.service_case import Installation
 
 SCRIPT = Path(__file__).parent.parent / "etc" / "init.d" / "zmnext"
+GUIDE = SCRIPT.parents[2] / "doc" / "guide" / "service.md"
 LOGROTATE = SCRIPT.parent.parent / "logrotate.d" / "zmnext"
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
 
@@ -162,6 +164,50 @@ def test_a_whole_life(host: Host) -> None:
     assert not host.pid_file.exists()
     assert all(event["EndDateTime"] for event in host.zm.events())
     assert host.run("status")[0] == 3
+
+
+def test_the_documented_restart_leaves_no_gap(host: Host) -> None:
+    lines = re.search(r"\n    (zmnextctl handoff)\n    /etc/init.d/zmnext (start)\n", GUIDE.read_text())
+    assert lines is not None
+    assert host.run("start")[0] == 0
+    workers = wait_for(host.workers)
+    for round_ in (1, 2, 3, 4):
+        pid = int(host.pid_file.read_text())
+        # Only the first two do it by the book: whoever does not wait for the end of the old one gets a new one as well.
+        wish = ["--wait", "0"] if round_ > 2 else []
+        words = [
+            str(Path(sys.executable).with_name("zmnextctl")),
+            *lines[1].split()[1:],
+            "--config",
+            str(host.config),
+            *wish,
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        if not wish:
+            assert "has ended" in done.stdout
+            assert host.run("status")[0] == 1
+        status, said = host.run(lines[2])
+        assert status == 0, said + host.log
+        assert int(host.pid_file.read_text()) != pid
+        assert host.run("status")[0] == 0
+        wait_for(lambda round_=round_: host.log.count("adopted as process") == round_)
+        assert host.workers() == workers
+    assert host.run("stop")[0] == 0
+    assert host.workers() == set()
+
+
+def test_one_that_does_not_end_is_told(host: Host) -> None:
+    """A service that says it is ending, and is not: nothing is started beside it, nor is that called a success."""
+    assert host.run("start")[0] == 0
+    pid = int(host.pid_file.read_text())
+    host.defaults(STOP_SECONDS=1)
+    (host.directory / "run" / "zmnext.lock").write_text(f"{pid} ends\n")
+    status, said = host.run("start")
+    assert (status, f"process {pid}" in said) == (1, True), said
+    assert int(host.pid_file.read_text()) == pid
+    host.defaults()
+    assert host.run("stop")[0] == 0
 
 
 def test_a_number_that_is_somebody_elses_by_now_is_left_alone(host: Host) -> None:

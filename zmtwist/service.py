@@ -30,7 +30,7 @@ from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.ledger import Ledger
 from zmtwist.fleet.legacy import Handover, LeaveAlone, Legacy
 from zmtwist.fleet.living import left_running, living
-from zmtwist.fleet.lock import LockFile, take_service_lock
+from zmtwist.fleet.lock import LockFile, say_that_it_ends, take_service_lock
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.fleet.zmdc import Zmdc
@@ -138,6 +138,7 @@ class ZmNext(Service):
     def stopService(self) -> Deferred[None]:
         """Fires when every worker was reaped and what it said is written."""
         Service.stopService(self)
+        say_that_it_ends(self._lock)
         return Deferred.fromCoroutine(self._stop())
 
     def handoff(self) -> Deferred[None]:
@@ -150,6 +151,7 @@ class ZmNext(Service):
 
         def end(_: object) -> None:
             self.log.info("zmnext: the workers are left running; this service ends")
+            say_that_it_ends(self._lock)
             self._reactor.callLater(HANDOFF_SECONDS, self._reactor.stop)
 
         return self.fleet.leave().addCallback(end)

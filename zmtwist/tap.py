@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -16,6 +17,9 @@ from zmtwist import zmconf
 from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load
 from zmtwist.settings import Settings, settle
+
+ENDING_SECONDS = 120.0
+"""How long a service that is ending is waited for, in which it may have clips to close and rows to write."""
 
 
 def _seconds(value: str) -> float:
@@ -105,11 +109,17 @@ def _refuse(why: str, number: int, status: int = 1) -> NoReturn:
 
 
 def _see_that_it_is_alone(settings: Settings) -> None:
-    """Say it before anything is begun; the lock is taken when the service starts, as the process and user that it is then."""
-    from zmtwist.fleet.lock import AlreadyRunning, check_service_lock
+    """Say it before anything is begun, and wait for one that is just ending, as after a hand-over.
 
+    The lock is taken when the service starts, as the process and user that it is then.
+    """
+    from zmtwist.fleet.lock import AlreadyRunning, wait_for_service_lock
+    from zmtwist.ops.notify import Notifier
+
+    manager = Notifier.of(os.environ)
     try:
-        check_service_lock(settings.run)
+        for other in wait_for_service_lock(settings.run, ENDING_SECONDS, clock=time.monotonic, sleep=time.sleep):
+            manager.send("EXTEND_TIMEOUT_USEC=30000000", f"STATUS=waiting for the end of process {other.pid}")
     except AlreadyRunning as error:
         _refuse(str(error), errno.EBUSY)
     except OSError as error:

@@ -5,11 +5,11 @@ _zmnextctl() {
     COMPREPLY=()
     case $previous in
         --config|--token-file|--zm-conf) files=1 ;;
-        --api|--monitor|--since|--limit|--count|--interval|--days) return ;;
+        --api|--monitor|--since|--limit|--count|--interval|--wait|--days) return ;;
         *)
             for ((i = 1; i < COMP_CWORD; i++)); do
                 case ${COMP_WORDS[i]} in
-                    --config|--token-file|--zm-conf|--api|--monitor|--since|--limit|--count|--interval|--days) ((i++)) ;;
+                    --config|--token-file|--zm-conf|--api|--monitor|--since|--limit|--count|--interval|--wait|--days) ((i++)) ;;
                     -*) ;;
                     *) verb=${COMP_WORDS[i]}; break ;;
                 esac
@@ -30,7 +30,7 @@ _zmnextctl() {
                 events) words="$common --monitor --since --limit --follow --count" ;;
                 watch) words="$common --interval --count" ;;
                 reconcile) words="$common" ;;
-                handoff) words="$common" ;;
+                handoff) words="$common --wait" ;;
                 recover) words="$common --dry-run --days --force" ;;
                 fsck) words="$common --zm-conf" ;;
                 doctor) words="$common --zm-conf" ;;

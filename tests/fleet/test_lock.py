@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
-from zmtwist.fleet.lock import AlreadyRunning, Held, LockFile, check_service_lock, take_service_lock
+from zmtwist.fleet.lock import (
+    AlreadyRunning,
+    Held,
+    LockFile,
+    check_service_lock,
+    say_that_it_ends,
+    take_service_lock,
+    wait_for_service_lock,
+)
 
 
 def test_a_lock_is_held_once(tmp_path: Path) -> None:
@@ -62,6 +72,37 @@ def test_a_second_service_is_told_who_is_there(tmp_path: Path) -> None:
     lock.close()
     check_service_lock(run)
     take_service_lock(run).close()
+
+
+def wait(run: str, *, then: Callable[[], None] = lambda: None, seconds: float = 1.0) -> list[tuple[object, ...]]:
+    """What is given while the lock is waited for; `then` happens in the third pause."""
+    now, pauses = [0.0], []
+
+    def sleep(pause: float) -> None:
+        now[0] += pause
+        pauses.append(pause)
+        if len(pauses) == 3:
+            then()
+
+    return [attrs.astuple(other) for other in wait_for_service_lock(run, seconds, clock=lambda: now[0], sleep=sleep)]
+
+
+def test_a_service_that_is_ending_is_waited_for(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    assert wait(run) == []
+    lock = take_service_lock(run)
+    with pytest.raises(AlreadyRunning, match="stop that one first"):
+        wait(run)
+    say_that_it_ends(lock)
+    assert wait(run, then=lock.close) == 3 * [(run, str(os.getpid()), True)]
+    lock = take_service_lock(run)
+    say_that_it_ends(lock)
+    with pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"):
+        wait(run)  # it takes too long
+    lock.close()
+    with take_service_lock(run), pytest.raises(AlreadyRunning):
+        wait(run)  # another has taken its place meanwhile
+    say_that_it_ends(None)
 
 
 def test_a_killed_service_leaves_no_lock(tmp_path: Path) -> None:

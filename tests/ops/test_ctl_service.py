@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -185,9 +186,16 @@ async def test_handoff(zm, monkeypatch):
         ran = await ctl("--api", api, "handoff")
         assert (ran.status, "survive_restart" in ran.err) == (1, True)
         monkeypatch.setattr(service, "handoff", lambda: succeed(asked.append(1)))
-        ran = await ctl("--api", api, "handoff")
+        ran = await ctl("--api", api, "handoff", "--wait", "0")
         assert (ran.status, ran.out.startswith("1 workers go on recording")) == (0, True)
-        assert asked == [1]
+        ran = await ctl_here("--api", api, "--json", "handoff", "--wait", "0.2")
+        assert (ran.status, ran.json) == (1, {"workers": 1, "ended": False})
+        ran = await ctl_here("--api", api, "handoff", "--wait", "0.2")
+        assert (ran.status, f"(process {os.getpid()}) is ending, and has not ended within 0.2 s" in ran.out) == (
+            1,
+            True,
+        )
+        assert asked == [1, 1, 1]
     finally:
         await service.stopService()
 

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import attrs
 
+from zmtwist.whole import whole
+
 SERVICE_LOCK = "zmnext.lock"
+
+ENDS = "ends"
+"""Stands behind the process's number in the service's lock from the beginning of its end on. The init script looks for it, too."""
+
+LOOK_SECONDS = 0.1
+"""Between two looks at the lock of a service that is ending."""
 
 
 @attrs.frozen
@@ -29,10 +38,11 @@ class Held(Exception):
 
 @attrs.frozen
 class AlreadyRunning(Exception):
-    """Another service works in the same directory; `pid` is its process, as it said itself ('' if it has not yet)."""
+    """Another service works in the same directory; `pid` is its process, as it said itself ('' if it has not yet). `ends`: it is ending."""
 
     run: str
     pid: str
+    ends: bool = False
 
     def __str__(self) -> str:
         who = f"process {self.pid}" if self.pid else "a process that has only just begun"
@@ -93,17 +103,40 @@ def take_service_lock(run: str) -> LockFile:
     try:
         lock = LockFile.take(str(Path(run) / SERVICE_LOCK))
     except Held as held:
-        raise AlreadyRunning(run, _pid_in(held.path)) from None
-    os.ftruncate(lock.fd, 0)
-    os.pwrite(lock.fd, f"{os.getpid()}\n".encode(), 0)
+        raise _running(run, held.path) from None
+    _note(lock, f"{os.getpid()}")
     return lock
+
+
+def say_that_it_ends(lock: LockFile | None) -> None:
+    """Have whoever comes next know that it is worth waiting for this service's end; None for one that never began."""
+    if lock is not None:
+        _note(lock, f"{os.getpid()} {ENDS}")
 
 
 def check_service_lock(run: str) -> None:
     """See that no other service is in this directory, and change nothing. Raises AlreadyRunning or OSError."""
     path = str(Path(run) / SERVICE_LOCK)
     if is_held(path):
-        raise AlreadyRunning(run, _pid_in(path))
+        raise _running(run, path)
+
+
+def wait_for_service_lock(
+    run: str, seconds: float, *, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Iterator[AlreadyRunning]:
+    """See that no other service is in this directory, and wait for one that is ending: gives it before each pause. Blocks.
+
+    Raises AlreadyRunning for one that is not ending, or not within so many seconds, and OSError.
+    """
+    deadline = clock() + seconds
+    while True:
+        try:
+            return check_service_lock(run)
+        except AlreadyRunning as other:
+            if not other.ends or clock() >= deadline:
+                raise
+            yield other
+            sleep(LOOK_SECONDS)
 
 
 def is_held(path: str) -> bool:
@@ -121,11 +154,17 @@ def is_held(path: str) -> bool:
     return False
 
 
-def _pid_in(path: str) -> str:
+def _note(lock: LockFile, text: str) -> None:
+    os.ftruncate(lock.fd, 0)
+    os.pwrite(lock.fd, f"{text}\n".encode(), 0)
+
+
+def _running(run: str, path: str) -> AlreadyRunning:
     with suppress(OSError, UnicodeDecodeError):
-        text = Path(path).read_text(encoding="ascii").strip()
-        return text if text.isdecimal() else ""
-    return ""
+        pid, _, rest = Path(path).read_text(encoding="ascii").strip().partition(" ")
+        if whole(pid) is not None:
+            return AlreadyRunning(run, pid, rest == ENDS)
+    return AlreadyRunning(run, "")
 
 
 def _is_current(path: str, fd: int) -> bool:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import select
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 import attrs
 
 from zmtwist.ops.address import Address
+from zmtwist.ops.guard import peer
 from zmtwist.ops.token import BadToken, read_token
 
 ANSWER_SECONDS = 30.0
@@ -19,6 +25,10 @@ ORDER_SECONDS = 90.0
 
 STREAM_TIMEOUT = 60.0
 """A stream says something at least every 15 s."""
+
+
+LOOK_SECONDS = 0.1
+"""Between two looks whether a service still answers."""
 
 
 class Unreachable(Exception):
@@ -47,6 +57,36 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+class Ending:
+    """The end of a process: of `pid` where the kernel tells of it, else when the service no longer `answers`."""
+
+    def __init__(self, answers: Callable[[], bool], pid: int | None = None) -> None:
+        self.pid = pid
+        self._answers = answers
+        self._fd = -1
+        # Before anything is asked of it: afterwards the number may be another's. 0 is a process out of our sight.
+        with suppress(OSError):
+            self._fd = os.pidfd_open(pid) if pid else -1
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it came within so many seconds."""
+        if self._fd >= 0:
+            return bool(select.select([self._fd], [], [], seconds)[0])
+        deadline = time.monotonic() + seconds
+        while self._answers():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK_SECONDS)
+        return True
+
+    def __enter__(self) -> Ending:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 @attrs.frozen
@@ -84,6 +124,30 @@ class Client:
         finally:
             connection.close()
 
+    def ending(self) -> Ending:
+        """The end of the process that answers now, to be waited for. Raises as `get`."""
+        if self.address.path is None:
+            return Ending(self._answers)
+        connection = self._connection(ANSWER_SECONDS)
+        try:
+            connection.connect()
+            there = peer(connection.sock)
+        except OSError as error:
+            raise self._unreachable(error) from None
+        finally:
+            connection.close()
+        return Ending(self._answers, there.pid if there is not None else None)
+
+    def _answers(self) -> bool:
+        connection = self._connection(LOOK_SECONDS)
+        try:
+            connection.connect()
+        except OSError as error:
+            return not isinstance(error, FileNotFoundError | ConnectionRefusedError)
+        finally:
+            connection.close()
+        return True
+
     def _ask(self, method: str, path: str, seconds: float) -> Any:
         connection, answer = self._send(method, path, seconds)
         try:
@@ -104,7 +168,7 @@ class Client:
                 raise _refusal(answer)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise Unreachable(f"no service answers at {self.address}: {self._hint(error)}") from None
+            raise self._unreachable(error) from None
         except Refused:
             connection.close()
             raise
@@ -124,6 +188,9 @@ class Client:
             return {"Authorization": f"Bearer {read_token(self.token_file)}"}
         except BadToken as error:
             raise Refused(401, "no_token", str(error)) from None
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"no service answers at {self.address}: {self._hint(error)}")
 
     def _hint(self, error: Exception) -> str:
         if isinstance(error, PermissionError):

@@ -123,7 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--interval", metavar="SECONDS", type=_seconds, default=2.0, help="between two looks (2)")
     watch.add_argument("--count", metavar="COUNT", type=_whole, help="end after so many looks")
     asks("reconcile", "read the database and act on it now", verbs.reconcile)
-    asks("handoff", "end the service, but leave its workers recording for the next one", verbs.handoff)
+    handoff = asks("handoff", "end the service, but leave its workers recording for the next one", verbs.handoff)
+    handoff.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds,
+        default=60.0,
+        help="how long its end is waited for (60); 0: not at all",
+    )
     recover = asks("recover", "bring events and clips together again", verbs.recover)
     recover.add_argument("--dry-run", action="store_true", help="only say what would be done")
     recover.add_argument(

@@ -93,15 +93,18 @@ def events(client: Client, options: argparse.Namespace) -> int:
 
 
 def handoff(client: Client, options: argparse.Namespace) -> int:
-    """`handoff`: the service ends, its workers go on."""
-    answer = client.post("/api/handoff")
-    return say(
-        options,
-        answer,
-        lambda: [
-            f"{answer['workers']} workers go on recording; the service ends. Start it again, and it takes them back."
-        ],
-    )
+    """`handoff [--wait SECONDS]`: the service ends, its workers go on. Exit status 1 where its process had not ended in that time."""
+    with client.ending() as ending:
+        answer = client.post("/api/handoff")
+        ended = ending.wait(options.wait)
+    going_on = f"{answer['workers']} workers go on recording"
+    if ended:
+        line = f"{going_on}; the service has ended. Start it again, and it takes them back."
+    else:
+        who = f" (process {ending.pid})" if ending.pid else ""
+        line = f"{going_on}; the service{who} is ending, and has not ended within {options.wait:g} s. Its next start waits for that."
+    say(options, {**answer, "ended": ended}, lambda: [line])
+    return 0 if ended or not options.wait else 1
 
 
 def reconcile(client: Client, options: argparse.Namespace) -> int:

@@ -117,7 +117,7 @@ class WorkerConfig:
     min_backoff_seconds: float = attrs.field(default=1.0, validator=above_zero)
     max_backoff_seconds: float = attrs.field(default=60.0, validator=above_zero)
     stable_seconds: float = attrs.field(default=60.0, validator=above_zero)
-    watchdog_seconds: float = attrs.field(default=30.0, validator=above_zero)
+    watchdog_seconds: float = attrs.field(default=12.0, validator=above_zero)
     stop_timeout_seconds: float = attrs.field(default=30.0, validator=above_zero)
     starts_per_second: float = attrs.field(default=4.0, validator=above_zero)
     survive_restart: bool = True

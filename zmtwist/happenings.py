@@ -31,3 +31,20 @@ class EventClosed:
     max_score: int = 0
     cause: str | None = None
     labels: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class RecordingFailed:
+    """A camera's frames come, and are not recorded, or not all of them, for `reason` (words for people)."""
+
+    monitor_id: int
+    reason: str
+    at_us: int
+
+
+@attrs.frozen
+class RecordingWell:
+    """What a `RecordingFailed` told of is over."""
+
+    monitor_id: int
+    at_us: int

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from zmtwist.changes import Change, OpenEvent
+    from zmtwist.ingest.recording import Failing
     from zmtwist.pipeline.monitor import Monitor
     from zmtwist.wire.messages import Event, Hello, Response
     from zmtwist.zm.errors import Unsure
@@ -34,6 +35,12 @@ class IEventSink(Interface):
 
     def logged_opening(monitor_id: int, token: str, cause: str, at_us: int) -> None:
         """The worker's log told of a clip's opening (worker.md, 1); the same token may come as an event too."""
+
+    def frame_refused(monitor_id: int) -> None:
+        """The worker's log told that its recorder could not write a frame."""
+
+    def failing(monitor_id: int) -> Failing | None:
+        """What of this camera is not recorded although its frames come; None where all is well, or nothing is known."""
 
     def adopted(monitor_id: int) -> None:
         """The worker runs since an earlier run of this service: that one heard, or missed, what it said of a clip that is open now.
@@ -62,6 +69,9 @@ class ILinkObserver(Interface):
 
     def stats() -> None:
         """A STATS message came."""
+
+    def stream(stream_id: int, connected: bool) -> None:
+        """The worker said that it has, or has no more, a connection to one of its camera's streams."""
 
     def bye() -> None:
         """The worker said that it is stopping."""

@@ -321,7 +321,7 @@ class ZmNext(Service):
         if isinstance(composed, Document) and self.ingest is not None:
             self.ingest.know(
                 monitor,
-                recorder=composed.mode != "none",
+                mode=composed.mode,
                 pre_roll_seconds=composed.pre_roll_sec,
                 bulk_interval=self.catalog.values.bulk_frame_interval,
                 detect_size=composed.detect_size,

@@ -143,7 +143,7 @@ class Bench:
                 wall=lambda: time.time_ns() // 1000, announce=lambda _: None,
             )  # fmt: skip
             for monitor in self.monitors[:links]:
-                ingest.know(monitor, recorder=True, pre_roll_seconds=0, bulk_interval=100)
+                ingest.know(monitor, mode="continuous", pre_roll_seconds=0, bulk_interval=100)
             ingest.startService()
             before = self._count()
             self._seen = time.perf_counter()

@@ -24,6 +24,7 @@ from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.procfs import LOCK_FD, Seen
 from zmtwist.fleet.status import State, Transition
+from zmtwist.ingest.recording import Failing
 from zmtwist.interfaces import ICatalog, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
@@ -228,6 +229,8 @@ class FakeSink:
     def __init__(self) -> None:
         self.openings: list[tuple[int, str, str, int]] = []
         self.ended: list[int] = []
+        self.refused: list[int] = []
+        self.failings: dict[int, Failing] = {}
         self.adoptions: list[int] = []
         self.open_clips: dict[int, Deferred[None]] = {}
 
@@ -241,6 +244,12 @@ class FakeSink:
 
     def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
         self.openings.append((monitor_id, token, cause, at_us))
+
+    def frame_refused(self, monitor_id: int) -> None:
+        self.refused.append(monitor_id)
+
+    def failing(self, monitor_id: int) -> Failing | None:
+        return self.failings.get(monitor_id)
 
     def adopted(self, monitor_id: int) -> None:
         self.adoptions.append(monitor_id)
@@ -291,6 +300,10 @@ class Stage:
         self.chance = 0.5
         self.storages_hang = False
         self.hanging: list[tuple[Callable[[], None], Deferred[None]]] = []
+        self.camera: tuple[str, int] | None = None
+        """Where every monitor's camera is; `answers` says whether it does, None: it says nothing at all."""
+        self.answers: bool | None = True
+        self.tries = 0
         self.sharing: set[int] = set()
         """The monitors whose documents need the shared inference."""
         self.settings = FleetSettings(
@@ -324,7 +337,15 @@ class Stage:
             processes=FakeProcesses(self.world),
             in_thread=maybeDeferred,
             on_disk=self.on_disk,
+            connect=self.connect,
         )
+
+    def connect(self, address: tuple[str, int]) -> Deferred[None]:
+        assert address == self.camera
+        self.tries += 1
+        if self.answers is None:
+            return Deferred()
+        return succeed(None) if self.answers else fail(ConnectionRefusedError())
 
     def on_disk(self, function: Callable[[], None]) -> Deferred[None]:
         """Storages answer at once, unless they hang: then what was asked of them is done by `storages_answer`."""
@@ -345,7 +366,9 @@ class Stage:
         if isinstance(text, Refusal):
             return text
         shares = monitor.id in self.sharing
-        return Document(monitor.id, text, "none", None, shares_inference=shares, secrets=("s3cret-word",))
+        return Document(
+            monitor.id, text, "none", None, camera=self.camera, shares_inference=shares, secrets=("s3cret-word",)
+        )
 
     def make_link(
         self,

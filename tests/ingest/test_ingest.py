@@ -19,7 +19,7 @@ from zmtwist.config import IngestConfig
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import Options, options_of
 from zmtwist.ingest.writer import COMPANY_SECONDS
-from zmtwist.pipeline.monitor import Monitor, Storage, Zone
+from zmtwist.pipeline.monitor import Mode, Monitor, Storage, Zone
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS, Lifecycle
 from zmtwist.wire.messages import Event, Response
 
@@ -75,10 +75,10 @@ class Setting:
         )  # type: ignore[arg-type]  # fmt: skip
         self.monitor = Monitor(id=3, width=640, height=360, storage=Storage(id=1, path=str(root)))
 
-    def know(self, *, recorder: bool = True, zones: tuple[Zone, ...] = ()) -> None:
+    def know(self, *, mode: Mode = "continuous", zones: tuple[Zone, ...] = ()) -> None:
         self.ingest.know(
             attrs.evolve(self.monitor, zones=zones),
-            recorder=recorder, pre_roll_seconds=0, bulk_interval=0, detect_size=(640, 360),
+            mode=mode, pre_roll_seconds=0, bulk_interval=0, detect_size=(640, 360),
         )  # fmt: skip
 
     def say(self, *events: Event) -> list[Any]:
@@ -115,7 +115,7 @@ def test_what_the_operator_wishes_reaches_the_sessions(tmp_path):
     )
     config = IngestConfig(tags=False, max_data_per_minute=0, events_without_recording=False)
     s = Setting(tmp_path, config)
-    s.know(recorder=False)
+    s.know(mode="none")
     assert s.say(detection(1, "person", 0.9)) == []
     s.know()
     changes = s.say(opening(2, "t"), detection(3, "person", 0.9))

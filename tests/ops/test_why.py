@@ -90,6 +90,26 @@ def test_what_the_worker_says_of_its_camera_is_told_with_it():
     assert why_view(live, "Yard", 100 * SECOND, None, Health(failures=3))["well"]
 
 
+def test_a_camera_whose_frames_are_not_recorded_is_not_well():
+    failing = ("frames come, but its clip does not grow", 43.4)
+    live = WorkerStatus(3, State.LIVE, 0, "media move", frames_per_second=15.0, not_recording=failing)
+    told = why_view(live, "Yard", 100 * SECOND)
+    assert not told["well"]
+    assert told["what"].startswith("NOT RECORDING for 43 s: frames come, but its clip does not grow (15.0 frames")
+    assert "zmnextctl logs 3" in told["do"]
+
+
+@pytest.mark.parametrize(
+    ("age", "rate", "told"),
+    [(2.9, 15.0, False), (3.0, 15.0, True), (8.2, 15.0, True), (5.0, 0.5, False), (6.5, 0.5, True), (8.0, None, True)],
+)
+def test_that_no_frames_come_is_told_from_the_third_second_on(age, rate, told):
+    live = WorkerStatus(3, State.LIVE, 0, "media move", frames_per_second=rate, media_age_seconds=age)
+    advice = advise(live, 100 * SECOND)
+    assert advice.what.startswith("no frames for") == told
+    assert advice.well != told
+
+
 def test_the_health_of_a_camera_in_full():
     health = Health(
         troubles=(Trouble("connection", SECOND, "rtsp://bob:hush@camera"),), streams=(StreamHealth(0, "disconnected", 2 * SECOND),),

@@ -56,6 +56,12 @@ class KeepingSink:
     def clip_end(self, monitor_id: int) -> Deferred[None]:
         raise NotImplementedError
 
+    def frame_refused(self, monitor_id: int) -> None:
+        raise NotImplementedError
+
+    def failing(self, monitor_id: int) -> None:
+        raise NotImplementedError
+
     def gone(self, monitor_id: int) -> None:
         raise NotImplementedError
 
@@ -75,6 +81,9 @@ class KeepingObserver:
 
     def stats(self) -> None:
         self.told.append("stats")
+
+    def stream(self, stream_id: int, connected: bool) -> None:
+        self.told.append(("stream", stream_id, connected))
 
     def bye(self) -> None:
         self.told.append("bye")

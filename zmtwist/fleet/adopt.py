@@ -117,9 +117,9 @@ class Adopted:
         """None are known."""
         return ()
 
-    def stop(self) -> None:
-        """SIGTERM now, SIGKILL when the time is over."""
-        self._ending.begin()
+    def stop(self, at_most: float = float("inf")) -> None:
+        """SIGTERM now, SIGKILL when the configured time is over, or `at_most` seconds."""
+        self._ending.begin(at_most)
 
     def leave(self) -> None:
         """Have no more to do with it; it runs on."""

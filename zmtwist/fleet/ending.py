@@ -38,11 +38,12 @@ class Ending:
         self._deadline: IDelayedCall | None = None
         self._begun = False
 
-    def begin(self) -> None:
-        """SIGTERM now, SIGKILL when the time is over. Asked again, go on with what was begun."""
+    def begin(self, at_most: float = float("inf")) -> None:
+        """SIGTERM now, SIGKILL when the time is over, or `at_most` seconds. Asked again, go on with what was begun."""
         if self._begun:
             return
         self._begun = True
+        self._seconds = min(self._seconds, at_most)
         self._signal(signal.SIGTERM)
         self._deadline = self._clock.callLater(self._seconds, self._kill)
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmtwist.fleet.adopt import CannotLeave, Survivor
+from zmtwist.fleet.camera import Connect, connect_by
 from zmtwist.fleet.composing import Composing
 from zmtwist.fleet.debris import sweep
 from zmtwist.fleet.holds import Holds, threads_of
@@ -90,6 +91,7 @@ class Fleet(Service):
         processes: Processes | None = None,
         legacy: Legacy | None = None,
         in_thread: Callable[[Callable[[], None]], Deferred[None]] | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self._clock = IReactorTime(reactor)
         self._settings = settings
@@ -113,6 +115,7 @@ class Fleet(Service):
             jitter=jitter,
             processes=processes or Linux(reactor),
             storages=Storages(self._clock, on_disk),
+            connect=connect or connect_by(reactor),
             kill_group=kill_group,
         )
         self._choice = Choice()

@@ -24,7 +24,7 @@ from zmtwist.fleet.launch import (
     infer_post,
     remove_dead_socket,
 )
-from zmtwist.fleet.lines import Opening
+from zmtwist.fleet.lines import Opening, Sign
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.machine import Core, Life, new_life
 from zmtwist.fleet.policy import LAUNCHER_EXITS, Exit, Verdict, judge
@@ -170,7 +170,7 @@ class Inference:
             self._life.spawned(f"{'adopted' if self._adopted else 'spawned'} as process {self._pid}")
             self._probe()
 
-    def terminate(self) -> None:
+    def terminate(self, *, answers: bool) -> None:
         """See `machine.Body`."""
         self._cancel_probe()
         if self._process is not None:
@@ -180,6 +180,9 @@ class Inference:
 
     def opening_logged(self, told: Opening) -> None:
         """See `process.Reports`: it opens no clips."""
+
+    def sign_logged(self, sign: Sign) -> None:
+        """See `process.Reports`: it has no camera and records nothing."""
 
     def child_exited(self, ended: Exit) -> None:
         """See `process.Reports`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import attrs
 
@@ -79,6 +80,26 @@ def opening(line: str) -> Opening | None:
     """The opening that this line tells of, if it does."""
     found = _OPENING.search(line)
     return Opening(found["token"], found["cause"].strip()) if found else None
+
+
+_SIGN = re.compile(
+    rb"store: write_frame failed"
+    rb"|\[Stream 0\] (?:(Max retry attempts reached)|Connection failed, retrying in \d{1,9} ms \(attempt (\d{1,9})\))"
+)
+Sign = Literal["refused", "unconnected"]
+_FUTILE_ATTEMPTS = 3
+"""After so many failed connection attempts the worker's next one is 4 s or more away: it is better ended, and started in time."""
+
+
+def sign(raw: bytes) -> Sign | None:
+    """What a line says of the recording: `refused`, the recorder could not write a frame; `unconnected`, there is no connection to the main
+    stream's camera, and none can be expected soon."""
+    found = _SIGN.search(raw)
+    if found is None:
+        return None
+    if found[1] is None and found[2] is None:
+        return "refused"
+    return "unconnected" if found[1] or int(found[2]) >= _FUTILE_ATTEMPTS else None
 
 
 def level(line: str) -> str:

@@ -61,6 +61,9 @@ class Life(Protocol):
     def stalled(self, reason: str) -> None:
         """Its signs of life are too old."""
 
+    def disconnected(self, reason: str) -> None:
+        """Its connection to the camera is lost, or could not be made. The process may connect again, but records nothing useful then."""
+
     def failed(self, reason: str) -> None:
         """It could not be spawned, or ended and was reaped; another try may help."""
 
@@ -74,8 +77,11 @@ class Body(Protocol):
     def launch(self) -> None:
         """Spawn the process and report by `spawned`, `failed` or `doomed`."""
 
-    def terminate(self) -> None:
-        """See to it that the process ends, and report that by `failed` or `doomed`. Asked again, go on with the same stop."""
+    def terminate(self, *, answers: bool) -> None:
+        """See to it that the process ends, and report that by `failed` or `doomed`. Asked again, go on with the same stop.
+
+        One that no longer `answers` (it is frozen, or hangs in its camera's connection) is given less time for it.
+        """
 
 
 @dataclass
@@ -100,6 +106,8 @@ class Core:
     since: float = field(init=False)
     since_us: int = field(init=False)
     failures: int = 0
+    camera_lost: bool = False
+    """Whether it was ended for want of its camera, and has not been LIVE since."""
     start_at: float | None = None
     log: Logger = field(default_factory=lambda: Logger(namespace="zmtwist.fleet.machine"))
 
@@ -113,6 +121,8 @@ class Core:
         What a stop leads to keeps the reason of the stop; how the process ended is only added.
         """
         before, now = self.state, self.clock.seconds()
+        if state is State.LIVE:
+            self.camera_lost = False
         if before is State.STOPPING and state is not State.STOPPING:
             reason = f"{self.reason} ({reason})"
         if state in (State.STALLED, State.STOPPING):
@@ -164,6 +174,7 @@ EVERYTHING: tuple[Happening, ...] = (
     Life.linked,
     Life.live,
     Life.stalled,
+    Life.disconnected,
     Life.failed,
     Life.doomed,
 )
@@ -186,7 +197,12 @@ def _queued(_life: Life, core: Core, reason: str) -> IDelayedCall:
 
 def _stopping(_life: Life, core: Core, reason: str) -> None:
     core.enter(State.STOPPING, reason)
-    core.body.terminate()
+    core.body.terminate(answers=True)
+
+
+def _replacing(_life: Life, core: Core, reason: str) -> None:
+    core.enter(State.STOPPING, reason)
+    core.body.terminate(answers=False)
 
 
 def _backoff(life: Life, core: Core, reason: str) -> IDelayedCall:
@@ -213,6 +229,12 @@ def _leave(_life: Life, _core: Core, data: object, _reason: str) -> None:
     """Output of most transitions: the target's entry does the rest. `data` is a timer in the states that wait."""
     if IDelayedCall.providedBy(data) and data.active():
         data.cancel()
+
+
+def _lose(life: Life, core: Core, data: object, reason: str) -> None:
+    """What the target's entry does, and what is known of the camera."""
+    core.camera_lost = True
+    _leave(life, core, data, reason)
 
 
 def _leave_stopped(_life: Life, _core: Core, _reason: str) -> None:
@@ -247,7 +269,7 @@ def _make_machine() -> Callable[[Core], Life]:
     halting = builder.state("halting", _stopping)
     parking = builder.state("parking", _stopping)
     cycling = builder.state("cycling", _stopping)
-    replacing = builder.state("replacing", _stopping)
+    replacing = builder.state("replacing", _replacing)
     # Not ours to look after any more. What is told of it stays what it was.
     left = builder.state("left", _left)
 
@@ -283,6 +305,7 @@ def _make_machine() -> Callable[[Core], Life]:
     rule([starting, linked, stalled], Life.live, live)
     rule([starting, linked, live], Life.stalled, stalled)
     rule([stalled], Life.replace, replacing)
+    rule(running, Life.disconnected, replacing, _lose)
     rule(running, Life.stop, halting)
     rule(running, Life.hold, parking)
     rule(running, Life.restart, cycling)

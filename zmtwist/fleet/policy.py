@@ -22,6 +22,12 @@ HOUR = 3600.0
 STATS_SECONDS = 5.0
 """How often a worker sends STATS; a watchdog shorter than that must not take the pause between two for a stall."""
 
+UNRESPONSIVE_SECONDS = 5.0
+"""How soon SIGKILL follows SIGTERM where a worker is frozen, or hangs in connecting to its camera: all that time nothing is recorded."""
+
+SAMPLE_SECONDS = 2.0
+"""Between two samples of a worker's media at most: that no frames come is told from the third second on."""
+
 LAUNCHER_EXITS = {126: "cannot be executed", 127: "cannot be executed"}
 """What the launcher says of a binary that it cannot run, whatever that is."""
 
@@ -137,9 +143,14 @@ def stall_reason(signs: Signs, now: float, watchdog_seconds: float) -> str | Non
     return None
 
 
+NOTHING_RECORDED_SECONDS = 600.0
+"""A worker that records nothing of the frames that come is replaced no more often than this: where the stream itself is the reason, another
+process changes nothing."""
+
+
 def sample_interval(watchdog_seconds: float) -> float:
     """Seconds between two samples of a worker's media: several within what the watchdog allows."""
-    return min(5.0, watchdog_seconds / 4.0)
+    return min(SAMPLE_SECONDS, watchdog_seconds / 4.0)
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ from zmtwist.fleet.lines import (
     KeptLines,
     LineSplitter,
     Opening,
+    Sign,
     Together,
     clean,
     last_errors,
@@ -28,6 +29,7 @@ from zmtwist.fleet.lines import (
     may_tell_opening,
     opening,
     shown,
+    sign,
 )
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import Whose
@@ -66,10 +68,13 @@ class Command:
 
 
 class Reports(Protocol):
-    """Who hears of a child. Neither method may raise."""
+    """Who hears of a child. No method may raise."""
 
     def opening_logged(self, told: Opening) -> None:
         """A line of its output told of a clip's opening."""
+
+    def sign_logged(self, sign: Sign) -> None:
+        """A line of its output told of a frame that could not be recorded, or of a camera that can't be had."""
 
     def child_exited(self, ended: Exit) -> None:
         """It was reaped, and what it still had to say has been read. Called once."""
@@ -142,10 +147,11 @@ class Child(ProcessProtocol):
             transport.writeToChild(0, command.stdin)
         transport.closeStdin()
 
-    def stop(self) -> None:
-        """SIGTERM now, SIGKILL when the time is over, both to the group. Asked again, go on with the stop that runs."""
+    def stop(self, at_most: float = float("inf")) -> None:
+        """SIGTERM now, SIGKILL when the configured time is over, or `at_most` seconds, both to the group. Asked again, go on with the stop
+        that runs."""
         if self._ending is not None and self._ended is None:
-            self._ending.begin()
+            self._ending.begin(at_most)
 
     def leave(self) -> None:
         """Have no more to do with it; it runs on. Its broken pipes do it no harm (see `launch_chain`)."""
@@ -186,6 +192,8 @@ class Child(ProcessProtocol):
         told = opening(clean(raw)) if may_tell_opening(raw) else None
         if told is not None:
             self._reports.opening_logged(told)
+        elif (said := sign(raw)) is not None:
+            self._reports.sign_logged(said)
         if not raw or raw.isspace():
             return
         now = self._clock.seconds()

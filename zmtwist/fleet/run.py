@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.fleet.camera import Connect
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.lines import Together
 from zmtwist.fleet.machine import Life
@@ -20,6 +21,7 @@ from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
 from zmtwist.fleet.storages import Storages
 from zmtwist.interfaces import IEventSink, ILinkObserver
+from zmtwist.pipeline.capture import MAIN_STREAM
 from zmtwist.pipeline.document import Document
 from zmtwist.wire.link import LinkStatus
 from zmtwist.wire.messages import Response
@@ -61,8 +63,8 @@ class Process(Protocol):
     def errors(self) -> tuple[str, ...]:
         """Those of its last lines that tell of trouble."""
 
-    def stop(self) -> None:
-        """See to it that it ends. Asked again, go on with the same stop."""
+    def stop(self, at_most: float = float("inf")) -> None:
+        """See to it that it ends, killed after `at_most` seconds at the latest. Asked again, go on with the same stop."""
 
     def leave(self) -> None:
         """Have no more to do with it; it runs on."""
@@ -91,7 +93,7 @@ class Surroundings:
 
     `turn` reserves the next turn to spawn and says in how many seconds it is, `restart_turn` the next one to stop for a restart that
     can wait. `wall` gives microseconds since the epoch, `jitter`
-    numbers evenly spread over 0 to 1.
+    numbers evenly spread over 0 to 1. `connect` tries a camera's address.
     """
 
     reactor: IReactorProcess
@@ -105,6 +107,7 @@ class Surroundings:
     jitter: Callable[[], float]
     processes: Processes
     storages: Storages
+    connect: Connect
     kill_group: Callable[[int, int], None] = os.killpg
     together: Together = attrs.field(factory=Together)
 
@@ -175,9 +178,9 @@ class Run:
         status = self.link.status
         return status.video is not None or status.audio is None
 
-    def stop(self) -> None:
-        """See to it that the process ends; read on until it has. Asked again, go on with the same stop."""
-        self.child.stop()
+    def stop(self, at_most: float = float("inf")) -> None:
+        """See to it that the process ends, within `at_most` seconds; read on until it has. Asked again, go on with the same stop."""
+        self.child.stop(at_most)
         self._drain()
 
     def leave(self) -> None:
@@ -217,6 +220,11 @@ class Run:
         self._stats_at = self._clock.seconds()
         if not self.sends_video():
             self._life.live("STATS come, and it sends no video")
+
+    def stream(self, stream_id: int, connected: bool) -> None:
+        """See `ILinkObserver`."""
+        if not connected and stream_id == MAIN_STREAM:
+            self._life.disconnected("the connection to its camera is lost")
 
     def bye(self) -> None:
         """See `ILinkObserver`."""

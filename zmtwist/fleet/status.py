@@ -32,6 +32,10 @@ class State(enum.StrEnum):
     """An operator stopped it; only an operator lets it go on."""
 
 
+NOT_RECORDING = "NOT_RECORDING"
+"""The mark beside the state of a worker that is meant to record and does not."""
+
+
 @attrs.frozen
 class Change:
     """One change of state; `at_us` is wall time in microseconds since the epoch."""
@@ -96,5 +100,7 @@ class WorkerStatus:
     """What the operator should know of ZoneMinder's own capture of this monitor, '' where there is nothing."""
     adopted: bool = False
     """Its process was started by an earlier run of this service; then nothing is known of what it logs, or of how it ends."""
+    not_recording: tuple[str, float] | None = None
+    """Why nothing of its camera, or not all, is recorded, and for how many seconds; None where nothing is wrong with that."""
     restart_due: str | None = None
     """Why it is started anew when the clip that it records has ended."""

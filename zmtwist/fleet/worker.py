@@ -11,17 +11,19 @@ from twisted.python.failure import Failure
 
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt, begin
+from zmtwist.fleet.camera import Address, CameraLoss
 from zmtwist.fleet.debris import clear, clear_socket
 from zmtwist.fleet.launch import Fingerprint, fingerprint, worker_post
-from zmtwist.fleet.lines import Opening
+from zmtwist.fleet.lines import Opening, Sign
 from zmtwist.fleet.machine import Core, Life, new_life
-from zmtwist.fleet.policy import Exit, Phase, Verdict, judge, stall_reason
+from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS, Exit, Verdict, judge
 from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.process import KEPT_LINES, CannotSpawn
 from zmtwist.fleet.recycle import Recycle
 from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.run import Run, Surroundings
 from zmtwist.fleet.status import Change, State, Transition, WorkerStatus
+from zmtwist.fleet.vitals import Vitals
 from zmtwist.pipeline.document import Document
 from zmtwist.programs import find_worker
 from zmtwist.wire.link import NotLinked
@@ -71,6 +73,8 @@ class Worker:
         )
         self._core.body = self
         self._life: Life = new_life(self._core)
+        self._vitals = Vitals(monitor_id, around, self._core)
+        self._camera_loss = CameraLoss(self._core, self._life, around.connect, self._camera)
 
     # What the fleet asks for.
 
@@ -105,6 +109,7 @@ class Worker:
         run, self._run = self._run, None
         self._launching = None
         self._recycle.cancel()
+        self._camera_loss.end()
         self._life.leave("left running")
         if run is not None:
             run.leave()
@@ -182,15 +187,8 @@ class Worker:
         self._life.replace(self._core.reason)
 
     def look(self) -> None:
-        """Mark it STALLED if its signs of life are too old."""
-        run, core = self._run, self._core
-        phases: dict[State, Phase] = {State.STARTING: "spawned", State.LINKED: "linked", State.LIVE: "live"}
-        phase = phases.get(core.state)
-        if run is None or phase is None:
-            return
-        signs = run.signs(phase, core.since)
-        reason = stall_reason(signs, self._clock.seconds(), self._around.settings.zmnext.worker.watchdog_seconds)
-        if reason is not None:
+        """Mark it STALLED if its signs of life are too old, or it records nothing."""
+        if self._run is not None and (reason := self._vitals.stall(self._run)) is not None:
             self._life.stalled(reason)
 
     def idle(self) -> Deferred[None]:
@@ -230,6 +228,7 @@ class Worker:
             lines=self._all_lines(),
             adopted=run.adopted if run else False,
             restart_due=self._recycle.reason,
+            not_recording=self._vitals.not_recording(self._document),
         )
 
     # What its life asks for.
@@ -262,11 +261,11 @@ class Worker:
             self._note_start(run)
             self._life.spawned(_how(run))
 
-    def terminate(self) -> None:
+    def terminate(self, *, answers: bool) -> None:
         """See `machine.Body`."""
         self._recycle.cancel()
         if self._run is not None:
-            self._run.stop()
+            self._run.stop(float("inf") if answers else UNRESPONSIVE_SECONDS)
 
     # What its process says.
 
@@ -274,6 +273,13 @@ class Worker:
         """See `process.Reports`."""
         if self._run is not None:
             self._around.sink.logged_opening(self.monitor_id, told.token, told.cause, self._around.wall())
+
+    def sign_logged(self, sign: Sign) -> None:
+        """See `process.Reports`."""
+        if sign == "refused":
+            self._around.sink.frame_refused(self.monitor_id)
+        else:
+            self._life.disconnected("its worker can't connect to the camera")
 
     def child_exited(self, ended: Exit) -> None:
         """See `process.Reports`."""
@@ -288,14 +294,17 @@ class Worker:
 
     # Inside.
 
+    def _camera(self) -> Address | None:
+        return self._document.camera if self._document is not None else None
+
     def _store_root(self) -> str | None:
         return self._document.store_root if self._document is not None else None
 
     def _new_run(self, storage: BaseException | None) -> Run:
         if self._document is None:
             raise CannotSpawn(self._refusal, fatal=True)
-        if self._waits_for:
-            raise CannotSpawn(self._waits_for)
+        if waits := self._waits_for or self._camera_loss.waits:
+            raise CannotSpawn(waits)
         self._tried = (self._document.digest, self._fingerprint())
         return begin(self._around, self.monitor_id, self._document, self, self._life, storage)
 
@@ -343,6 +352,7 @@ class Worker:
 
     def _announced(self, change: Change) -> None:
         self._launching = None
+        self._camera_loss.entered(change.to_state)
         if change.to_state in IDLE:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:

@@ -24,6 +24,7 @@ from zmtwist.ingest.hands import Hands, InHand
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.placing import zoning_of
+from zmtwist.ingest.recording import Failing, RecordingWatch, Wanted
 from zmtwist.ingest.restore import restored
 from zmtwist.ingest.session import Session
 from zmtwist.ingest.settling import Settling
@@ -34,7 +35,7 @@ from zmtwist.ingest.thumbnails import Thumbnails
 from zmtwist.ingest.underway import UnderWay, under_way
 from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
-from zmtwist.pipeline.monitor import Monitor
+from zmtwist.pipeline.monitor import Mode, Monitor
 from zmtwist.waiting import ended
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
@@ -100,6 +101,7 @@ class Ingest(Service):
         self.writer = Writer(
             reactor, store, self._known_monitors, self._effect, max_batch=max_batch, queue_max=queue_max, spool=spool
         )
+        self.recording = RecordingWatch(reactor, disk, wall, self._session, lambda: self.writer.open_places, announce)
         self._settler = Settling(reactor, disk, self.storages, self._session, self.writer.submit)
         self.thumbnails: Thumbnails | None = None
         if thumbnails:
@@ -153,7 +155,7 @@ class Ingest(Service):
         self,
         monitor: Monitor,
         *,
-        recorder: bool,
+        mode: Mode,
         pre_roll_seconds: float,
         bulk_interval: int,
         detect_size: tuple[int, int] | None = None,
@@ -165,10 +167,13 @@ class Ingest(Service):
         if monitor.id not in self._monitors:
             self.after_met(monitor.id)
         self._monitors[monitor.id] = monitor
+        recorder = mode != "none"
+        root = monitor.storage.path
         if recorder:
-            self._roots[monitor.id] = monitor.storage.path
+            self._roots[monitor.id] = root
         else:
             self._roots.pop(monitor.id, None)
+        self.recording.want(monitor.id, Wanted(root, continuous=mode != "event") if recorder else None)
         zoning, unread = zoning_of(monitor, detect_size)
         if unread != self._unread_zones.get(monitor.id, ()):
             self._unread_zones[monitor.id] = unread
@@ -205,6 +210,7 @@ class Ingest(Service):
     def rate(self, monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None:
         """A sample of the camera's rate."""
         self.rates[monitor_id] = (frames_per_second, bytes_per_second)
+        self.recording.moved(monitor_id, frames_per_second, bytes_per_second)
         self._sessions[monitor_id] = self._session(monitor_id).sampled(frames_per_second)
 
     def gap(self, monitor_id: int, missed: int) -> None:
@@ -214,6 +220,14 @@ class Ingest(Service):
     def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
         """An opening read off the worker's log, in case the socket missed it."""
         self._step(monitor_id, self._session(monitor_id).opening(token, cause, at_us))
+
+    def frame_refused(self, monitor_id: int) -> None:
+        """The recorder could not write a frame."""
+        self.recording.refused(monitor_id)
+
+    def failing(self, monitor_id: int) -> Failing | None:
+        """See `IEventSink`."""
+        return self.recording.failing(monitor_id)
 
     def adopted(self, monitor_id: int) -> None:
         """The worker was heard by an earlier run of this service until now."""
@@ -232,6 +246,7 @@ class Ingest(Service):
         """The worker's process has ended."""
         self._step(monitor_id, self._session(monitor_id).gone(self._wall()))
         self._clip_ends.ended(monitor_id)
+        self.recording.gone(monitor_id)
         self.after_gone(monitor_id)
 
     # What an earlier run left
@@ -309,6 +324,7 @@ class Ingest(Service):
         for monitor_id, session in list(self._sessions.items()):
             if session.clips:
                 self._step(monitor_id, session.tick(now))
+        self.recording.tick()
 
     def _known_monitors(self) -> Mapping[int, Monitor]:
         return self._monitors

@@ -69,7 +69,11 @@ class Desk:
             "version": __version__,
             "started": at(self.started_us),
             "uptime_seconds": round(max(0, self.wall() - self.started_us) / 1e6, 1),
-            "monitors": {"total": len(workers), "by_state": counts},
+            "monitors": {
+                "total": len(workers),
+                "by_state": counts,
+                "not_recording": sum(told.not_recording is not None for told in workers),
+            },
             "database": {"url": str(running.database.url), "error": None if trouble is None else mask(trouble)},
             "inference": None if fleet is None else inference_view(fleet.inference, self.wall()),
             "ingest": None if ingest is None else writer_view(ingest.writer.figures, ingest.writer.queued),

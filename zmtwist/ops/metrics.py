@@ -157,6 +157,13 @@ class _FleetCollector(Collector):
 
 
 def _gauges(workers: Sequence[WorkerStatus]) -> Iterator[Metric]:
+    yield _per_monitor(
+        GaugeMetricFamily,
+        "not_recording",
+        "1 while it is meant to record, and nothing of its camera or not all is recorded.",
+        workers,
+        lambda w: float(w.not_recording is not None),
+    )
     yield _per_monitor(GaugeMetricFamily, "capture_fps", "Frames a second.", workers, lambda w: w.frames_per_second)
     yield _per_monitor(
         GaugeMetricFamily, "media_age_seconds", "Since media were last seen.", workers, lambda w: w.media_age_seconds

@@ -50,6 +50,8 @@ _MONITOR = {
     "digest": _MAYBE_TEXT,
     "adopted": _FLAG,
     "restart_due": _MAYBE_TEXT,
+    "mark": _MAYBE_TEXT,
+    "not_recording": _MAYBE_TEXT,
     "legacy": _MAYBE_TEXT,
     "worker_events": _WHOLE,
     "missed_events": _WHOLE,
@@ -66,7 +68,9 @@ _SCHEMAS: dict[str, Schema] = {
         version=_TEXT,
         started={"type": "string", "format": "date-time"},
         uptime_seconds=_NUMBER,
-        monitors=_object(total=_WHOLE, by_state={"type": "object", "additionalProperties": _WHOLE}),
+        monitors=_object(
+            total=_WHOLE, by_state={"type": "object", "additionalProperties": _WHOLE}, not_recording=_WHOLE
+        ),
         database=_object(url=_TEXT, error=_MAYBE_TEXT),
         inference={"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Inference"}]},
         ingest={"type": ["object", "null"]},

@@ -17,6 +17,8 @@ def status_lines(answer: Answer) -> list[str]:
     """The service as a whole."""
     counts = answer["monitors"]["by_state"]
     monitors = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"
+    if failing := answer["monitors"]["not_recording"]:
+        monitors += f"; {failing} NOT_RECORDING"
     lag = answer["reactor_lag_seconds"]
     lines = [
         f"service   {answer['state']} for {span(answer['uptime_seconds'])}, version {answer['version']}",
@@ -63,12 +65,12 @@ def monitors_lines(answer: Answer) -> list[str]:
         (
             one["id"],
             one["name"],
-            one["state"],
+            one["state"] if one["mark"] is None else f"{one['state']} {one['mark']}",
             span(one["seconds_in_state"]),
             one["capture_fps"],
             one["restarts_last_hour"],
             None if one["last_event"] is None else one["last_event"]["id"],
-            short(one["reason"]),
+            short(one["not_recording"] or one["reason"]),
         )
         for one in answer["monitors"]
     ]

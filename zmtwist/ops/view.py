@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from zmtwist.fleet.status import InferenceStatus, Transition, WorkerStatus
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
+from zmtwist.happenings import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
@@ -35,6 +35,8 @@ def monitor_view(
         **_process_view(status, now_us),
         "capture_fps": None if status.frames_per_second is None else round(status.frames_per_second, 2),
         "media_age_seconds": None if status.media_age_seconds is None else round(status.media_age_seconds, 1),
+        "mark": None if status.not_recording is None else NOT_RECORDING,
+        "not_recording": None if status.not_recording is None else mask(status.not_recording[0]),
         "digest": status.digest,
         "restart_due": None if status.restart_due is None else mask(status.restart_due),
         "legacy": mask(status.legacy) or None,
@@ -184,4 +186,12 @@ def happening_view(happening: object, now_us: int) -> tuple[str, dict[str, Any]]
             "clip": happening.path is not None,
             "at": at(now_us),
         }
+    if isinstance(happening, RecordingFailed):
+        return "not_recording", {
+            "monitor_id": happening.monitor_id,
+            "reason": mask(happening.reason),
+            "at": at(happening.at_us),
+        }
+    if isinstance(happening, RecordingWell):
+        return "recording", {"monitor_id": happening.monitor_id, "at": at(happening.at_us)}
     return None

@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from zmtwist.fleet.policy import SAMPLE_SECONDS
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.storages import Trouble
 
 FIRST_PICTURE_US = 15_000_000
 """A camera may take this long to give its first picture, in microseconds."""
+
+QUIET_SECONDS = 3.0
+"""From when on it is told that no frames come."""
+
+_NOT_RECORDING = (
+    "see `zmnextctl logs {id}`; its stream should have no B-frames, and keyframes under 1 MiB every few seconds"
+)
 
 NO_SUCH = "there is no such monitor on this server"
 
@@ -49,6 +57,12 @@ _BY_WORDS: tuple[tuple[str, str], ...] = (
 def advise(status: WorkerStatus, now_us: int) -> Advice:
     """What to tell of a worker at `now_us` (microseconds since the epoch)."""
     advice = _BY_STATE[status.state](status, now_us)
+    if status.not_recording is not None and status.state is State.LIVE:
+        reason, seconds = status.not_recording
+        advice = Advice(
+            f"NOT RECORDING for {_span(round(seconds * 1e6))}: {reason} ({advice.what})",
+            _NOT_RECORDING.format(id=status.monitor_id),
+        )
     # That ZoneMinder captures it too is wrong whatever the worker does; the text itself says what to do.
     return Advice(f"{advice.what}. {status.legacy}", advice.remedy) if status.legacy else advice
 
@@ -117,8 +131,18 @@ def _retry(status: WorkerStatus, now_us: int) -> str:
     return f" (tried again in {max(0, status.next_start_us - now_us) / 1e6:.0f} s)"
 
 
+def quiet_seconds(status: WorkerStatus) -> float | None:
+    """For how long no frames have come from a camera that is live, once that is longer than between two looks and two of its frames."""
+    age, rate = status.media_age_seconds, status.frames_per_second
+    between = SAMPLE_SECONDS + (2.0 / rate if rate else 1.0)
+    return age if age is not None and age >= max(QUIET_SECONDS, between) else None
+
+
 def _live(status: WorkerStatus, now_us: int) -> Advice:
     rate = status.frames_per_second
+    if (quiet := quiet_seconds(status)) is not None:
+        remedy = "check the camera and its network; the worker is replaced if it stays so"
+        return Advice(f"no frames for {quiet:.0f} s", remedy)
     shown = "media move" if rate is None else f"{rate:.1f} frames a second"
     due = f"; it is started anew when its clip ends: {status.restart_due}" if status.restart_due else ""
     return Advice(f"{shown}, for {_span(now_us - status.since_us)}{due}", well=True)

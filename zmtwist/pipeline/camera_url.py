@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import attrs
 
@@ -24,6 +24,10 @@ _HOST = re.compile(r"[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]
 _FLAGS = frozenset({"true", "false", "yes", "off", "none", "null", "basic", "digest", "bearer"})
 """Values that say how to log in. As secrets they would blank out common words of the log."""
 _UNTOLD = "percent-encode @ : / ? # % in its user and password, or put them into User and Pass"
+
+
+PORTS: Final = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443, "mms": 1755}
+"""Where cameras listen by default, by scheme; of those that are reached by TCP."""
 
 
 @attrs.frozen
@@ -44,6 +48,13 @@ class CameraUrl:
         scheme, _, rest = self.bare.partition("://")
         password = "" if self.password is None else ":" + _quote(self.password)
         return f"{scheme}://{_quote(self.user)}{password}@{rest}"
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and TCP port that the camera must answer at; None where it is not reached by TCP."""
+        parts = urlsplit(self.bare)
+        port = PORTS.get(parts.scheme)
+        return None if port is None else (unquote(parts.hostname or ""), parts.port or port)
 
     @property
     def secrets(self) -> tuple[str, ...]:

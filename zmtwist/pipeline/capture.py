@@ -39,6 +39,8 @@ class Capture:
     node: dict[str, Any] = attrs.field(repr=False)
     camera_urls: tuple[str, ...] = ()
     """Without credentials."""
+    address: tuple[str, int] | None = None
+    """Host and TCP port of the main stream's camera, None where it has none."""
     detect_stream: int = MAIN_STREAM
     credentials: bool = False
     """Whether URLs with credentials in them are given to the worker, which prints and publishes them."""
@@ -71,6 +73,7 @@ def capture(monitor: Monitor, config: PipelineConfig, *, second: bool) -> Captur
     return Capture(
         node={"id": "capture", "kind": "capture_rtsp_multi", "cfg": {"streams": streams}},
         camera_urls=tuple(url.bare for url in urls),
+        address=main.address,
         detect_stream=len(urls) - 1,
         credentials=any(url.in_query or (url.user is not None and config.credentials == "url") for url in urls),
         secrets=_secrets(monitor, urls),

@@ -115,6 +115,7 @@ class _Composer:
             text=dump({"name": f"monitor_{monitor.id}", "root": True, "plugins": [root]}),
             mode=mode,
             store_root=None if store is None else store["cfg"]["root"],
+            camera=source.address,
             pre_roll_sec=store["cfg"]["pre_roll_sec"] if store is not None and mode == "event" else 0,
             detect_size=detect_size(children, monitor) if source.detect_stream == MAIN_STREAM else None,
             shares_inference=shares,

@@ -27,6 +27,8 @@ class Document:
     mode: Mode
     store_root: str | None
     """The directory that clips are written under; None where nothing is recorded."""
+    camera: tuple[str, int] | None = None
+    """Host and TCP port that the camera must answer at; None for a file, or where it is not reached by TCP."""
     pre_roll_sec: int = 0
     """By how many seconds a triggered clip begins before its trigger; 0 outside event mode."""
     detect_size: tuple[int, int] | None = None

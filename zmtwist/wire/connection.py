@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.interfaces import IEventSink, ILinkObserver
-from zmtwist.wire.details import EVENT_SNAPSHOT, LIFECYCLE_CODES
+from zmtwist.wire.details import EVENT_SNAPSHOT, LIFECYCLE_CODES, StreamState
 from zmtwist.wire.encode import encode_command, encode_subscribe
 from zmtwist.wire.frames import MediaSeen
 from zmtwist.wire.messages import Bye, Event, Hello, Message, Response, Stats, Stream, Subscribe
@@ -224,6 +224,8 @@ class Connection:
             with carry_on:
                 self.sink.gap(self.monitor_id, missed)
         self.sink.event(self.monitor_id, message, self.wall())
+        if isinstance(message.detail, StreamState):
+            self.observer.stream(message.detail.stream_id, message.detail.event == "StreamConnected")
 
     def _take_hello(self, message: Hello) -> None:
         """Each SUBSCRIBE brings the HELLOs again: only what is new is handed on."""

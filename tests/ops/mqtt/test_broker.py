@@ -80,7 +80,7 @@ async def test_the_whole_service_from_birth_to_goodbye(tmp_path: Path, broker: B
     assert states()[-1]["state"] == "STOPPED"
     entities = [m for m in ear.heard if m.topic.startswith("homeassistant/")]
     assert {m.json["device"]["name"] for m in entities} == {"Gard/en #1"}
-    assert len({m.json["unique_id"] for m in entities}) == 3
+    assert len({m.json["unique_id"] for m in entities}) == 4
     assert PASSWORD not in repr(logs)
 
 

@@ -174,6 +174,7 @@ def test_how_a_monitor_is() -> None:
         "recording": False,
         "alarm": False,
         "event_id": None,
+        "not_recording": None,
     }
     assert states(now) == []
     (recording,) = states(now, open_event(None))  # its row waits for the database
@@ -196,7 +197,7 @@ def test_how_a_monitor_is() -> None:
 def test_everything_is_told_again_after_a_new_connection_and_what_is_gone_is_forgotten() -> None:
     told = teller(discovery=True)
     first = {m.topic: m for m in told.look([worker(3), worker(4)], [], NAMES, START)}
-    assert len(first) == 8
+    assert len(first) == 10
     assert all(m.retain for m in first.values())
     assert list(told.look([worker(3), worker(4)], [], NAMES, START)) == []
     told.connected()
@@ -211,6 +212,7 @@ def test_everything_is_told_again_after_a_new_connection_and_what_is_gone_is_for
     assert sorted(stale) == [
         "home/zmnext/monitors/9/state",
         "homeassistant/binary_sensor/home_zmnext_9/alarm/config",
+        "homeassistant/binary_sensor/home_zmnext_9/not_recording/config",
         "homeassistant/binary_sensor/home_zmnext_9/recording/config",
         "homeassistant/sensor/home_zmnext_9/state/config",
     ]
@@ -221,6 +223,7 @@ def test_discovery_that_was_switched_off_takes_back_what_it_left() -> None:
     payloads = {m.topic: m.payload for m in told.look([worker(3)], [], NAMES, START)}
     assert sorted(topic for topic, payload in payloads.items() if not payload) == [
         "homeassistant/binary_sensor/home_zmnext_3/alarm/config",
+        "homeassistant/binary_sensor/home_zmnext_3/not_recording/config",
         "homeassistant/binary_sensor/home_zmnext_3/recording/config",
         "homeassistant/sensor/home_zmnext_3/state/config",
     ]
@@ -231,7 +234,7 @@ def test_what_home_assistant_is_told() -> None:
     messages = {m.topic: decoded(m) for m in told.look([worker(4)], [], NAMES, START)}
     state = messages.pop(TOPICS.state(4))
     assert state["name"] == NAMES[4]  # as it is
-    assert len({config["unique_id"] for config in messages.values()}) == 3
+    assert len({config["unique_id"] for config in messages.values()}) == 4
     for topic, config in messages.items():
         prefix, component, node, part, last = topic.split("/")
         assert (prefix, last) == ("homeassistant", "config")
@@ -252,6 +255,6 @@ def test_what_home_assistant_is_told() -> None:
             assert component == "binary_sensor"
             assert part in state
             assert config["value_template"] == f"{{{{ 'ON' if value_json.{part} else 'OFF' }}}}"
-            assert config["device_class"] in ("motion", "running")
+            assert config["device_class"] in ("motion", "running", "problem")
     renamed = {m.topic: decoded(m) for m in told.look([worker(4)], [], {4: ""}, START)}
     assert {m["device"]["name"] for t, m in renamed.items() if t.endswith("/config")} == {"Monitor 4"}

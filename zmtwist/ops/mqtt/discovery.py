@@ -57,7 +57,11 @@ def _parts(topics: Topics, monitor_id: int) -> Iterator[tuple[str, str, dict[str
             "entity_category": "diagnostic",
         },
     )
-    for part, name, device_class in (("recording", "Recording", "running"), ("alarm", "Alarm", "motion")):
+    for part, name, device_class in (
+        ("recording", "Recording", "running"),
+        ("alarm", "Alarm", "motion"),
+        ("not_recording", "Not recording", "problem"),
+    ):
         own = {
             "name": name,
             "device_class": device_class,

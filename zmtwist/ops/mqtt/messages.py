@@ -134,5 +134,6 @@ def state_payload(status: WorkerStatus, name: str, *, recording: bool, alarm: bo
         "recording": recording,
         "alarm": alarm,
         "event_id": event_id,
+        "not_recording": None if status.not_recording is None else mask(status.not_recording[0]),
     }
     return msgspec.json.encode(payload)

@@ -26,9 +26,9 @@ class Row {
   update(monitor, newest) {
     const { state, fps, rec, restarts } = this.parts;
     say(this.name, named(monitor.id));
-    say(state, monitor.state);
-    state.className = `state ${monitor.state}`;
-    this.link.title = monitor.reason;
+    say(state, monitor.mark ? `${monitor.state}, not recording` : monitor.state);
+    state.className = `state ${monitor.mark ?? monitor.state}`;
+    this.link.title = monitor.not_recording ?? monitor.reason;
     say(fps, rate(monitor));
     say(rec, records(monitor) ? "recording" : lively(monitor) ? "not now" : "–");
     rec.className = records(monitor) ? "rec recording" : "rec dim";

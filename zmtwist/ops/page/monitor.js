@@ -88,8 +88,8 @@ export class Monitor {
 
   show(monitor, why, events) {
     say(this.title, named(this.id));
-    say(this.state, monitor.state);
-    this.state.className = `state ${monitor.state}`;
+    say(this.state, monitor.mark ? `${monitor.state}, not recording` : monitor.state);
+    this.state.className = `state ${monitor.mark ?? monitor.state}`;
     say(this.what, `${why.what}.`);
     say(this.do, why.do ? `${why.do[0].toUpperCase()}${why.do.slice(1)}.` : "");
     const due = monitor.restart_due && `It is started anew when its clip ends: ${monitor.restart_due}.`;

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 
+from tests.ingest.media import stand_in
 from tests.ingest.video import record
-from zmtwist.ingest import measure as module
+from zmtwist.ingest import media_child
 from zmtwist.ingest.measure import Measure, measure, measure_files
 
 
@@ -41,19 +43,34 @@ def test_the_child_goes_through_all_files_and_never_takes_one_it_can_not_open_fo
     assert not found[bad].readable
 
 
-def test_a_file_that_keeps_the_child_busy_is_left_unknown_and_the_others_are_measured(tmp_path, monkeypatch):
-    slow = tmp_path / "slow.py"
-    slow.write_text(
-        "import sys, time\n"
-        "for line in sys.stdin:\n"
-        "    if 'hang' in line: time.sleep(60)\n"
-        "    print('{\"frames\": 5}', flush=True)\n"
+def test_a_file_that_keeps_the_child_busy_or_has_it_talk_nonsense_is_left_unknown(tmp_path, monkeypatch):
+    child = stand_in(
+        """
+if asked == b"hang":
+    time.sleep(100)
+elif asked == b"crash":
+    os.kill(os.getpid(), signal.SIGSEGV)
+elif asked == b"endless":
+    os.write(1, bytes([255] * 1000))
+    time.sleep(100)
+say(b"\\xff" if asked == b"odd" else {"frames": 5})
+"""
     )
-    program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} {slow}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(module.sys, "executable", str(program))
-    assert measure_files(["a", "hang", "b"], 0.5) == {"a": Measure(frames=5), "hang": Measure(), "b": Measure(frames=5)}
+    monkeypatch.setattr(media_child, "command", lambda _module: child)
+    good = Measure(frames=5)
+    assert measure_files(["a", "hang", "b", "crash", "odd", "endless", "c"], 1.5) == {
+        "a": good, "hang": Measure(), "b": good, "crash": Measure(), "odd": Measure(), "endless": Measure(), "c": good
+    }  # fmt: skip
+
+
+def test_the_format_is_never_guessed_and_only_files_are_opened(tmp_path):
+    """Of what FFmpeg knows, much names other files and hosts to read."""
+    record(tmp_path / "other.mkv")
+    (tmp_path / "list.mkv").write_text(f"ffconcat version 1.0\nfile {tmp_path}/other.mkv\n")
+    os.mkfifo(tmp_path / "fifo.mkv")
+    (tmp_path / "link.mkv").symlink_to(tmp_path / "other.mkv")
+    found = measure_files([str(tmp_path / name) for name in ("list.mkv", "fifo.mkv", "link.mkv")])
+    assert list(found.values()) == [Measure(readable=False), Measure(readable=False), Measure()]
 
 
 def test_without_pyav_nothing_is_said_of_a_clip(tmp_path, monkeypatch):

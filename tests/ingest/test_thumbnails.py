@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from tests.ingest.media import stand_in
 from tests.ingest.places import place_in
 from tests.ingest.video import record
 from tests.service_case import Installation, until
@@ -102,10 +103,14 @@ def test_what_gives_no_picture(tmp_path):
     (tmp_path / "list.mkv").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/secret\n")
     assert do(Job(str(tmp_path), "gone.mkv")) == Done(gone=True)
     assert do(Job(str(tmp_path / "gone"), "a.mkv")) == Done(gone=True)
-    for name in ("a.mkv", "list.mkv"):
+    os.mkfifo(tmp_path / "fifo.mkv")
+    record(tmp_path / "elsewhere" / "b.mkv")
+    (tmp_path / "link.mkv").symlink_to(tmp_path / "elsewhere" / "b.mkv")
+    names = ["a.mkv", "fifo.mkv", "link.mkv", "list.mkv"]
+    for name in names:
         done = do(Job(str(tmp_path), name))
         assert done.made == 0 and done.problem, name
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mkv", "list.mkv"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file() or path.is_fifo()) == names
 
 
 # When they are made
@@ -193,7 +198,7 @@ def test_a_stop_does_not_wait_for_a_host_that_is_busy(host):
 
 
 class Shop:
-    """Thumbnails with a real child, or what `script` (of a shell) says in place of one; `resized` are the changes they ask for."""
+    """Thumbnails with a real child, or a stand-in that behaves as `script` says; `resized` are the changes they ask for."""
 
     def __init__(self, root: Path, script: str | None = None) -> None:
         self.root = root
@@ -202,7 +207,7 @@ class Shop:
         self.resized: list[Any] = []
         self.thumbnails = Thumbnails(
             reactor, self.disk, lambda _, changes: self.resized.extend(changes), lambda: 0, long_queue=9,
-            argv=None if script is None else ["/bin/sh", "-c", f"while read -r job; do {script}; done"],
+            argv=None if script is None else stand_in(script),
             overloaded=lambda: False,
         )  # fmt: skip
 
@@ -256,7 +261,12 @@ async def test_one_child_makes_them_all_and_each_events_size_is_told_anew(shop):
 @pytest_twisted.ensureDeferred
 async def test_a_child_that_crashes_or_talks_nonsense_costs_one_picture(shop):
     made = shop(
-        """case "$job" in *crash.mkv*) echo no memory >&2; kill -SEGV $$;; *odd.mkv*) echo '{"made": "x"}';; *) echo '{"made":2}';; esac"""
+        """
+if b"crash.mkv" in asked:
+    os.write(2, b"no memory")
+    os.kill(os.getpid(), signal.SIGSEGV)
+say({"made": "x"} if b"odd.mkv" in asked else {"made": 2})
+"""
     )
     for number, name in enumerate(("crash.mkv", "good.mkv", "odd.mkv", "good.mkv"), 1):
         made.closed(number, video=name)
@@ -266,8 +276,8 @@ async def test_a_child_that_crashes_or_talks_nonsense_costs_one_picture(shop):
 
 @pytest_twisted.ensureDeferred
 async def test_a_child_that_hangs_is_ended_and_what_it_left_is_removed(shop, monkeypatch):
-    monkeypatch.setattr(module, "CLIP_SECONDS", 0.3)
-    made = shop("""case "$job" in *hang.mkv*) exec sleep 100;; *) echo '{"made":1}';; esac""")
+    monkeypatch.setattr(module, "CLIP_SECONDS", 1.5)
+    made = shop("time.sleep(100 if b'hang.mkv' in asked else 0)\nsay({'made': 1})")
     directory = Path(place_in(made.root, 1).directory)
     directory.mkdir(parents=True)
     Path(directory, ".snapshot.jpg.part").write_bytes(b"half a picture")
@@ -282,7 +292,7 @@ async def test_a_child_that_hangs_is_ended_and_what_it_left_is_removed(shop, mon
 async def test_a_stop_does_not_wait_long_for_a_child_that_hangs(shop, monkeypatch):
     monkeypatch.setattr(module, "FINISH_SECONDS", 0.3)
     assert CLIP_SECONDS > 10
-    made = shop("exec sleep 100")
+    made = shop("time.sleep(100)")
     made.closed(1)
     await until(lambda: made.thumbnails._child is not None)
     child = made.thumbnails._child
@@ -295,7 +305,7 @@ async def test_a_stop_does_not_wait_long_for_a_child_that_hangs(shop, monkeypatc
 
 def test_they_are_made_where_pyav_is_unless_the_operator_says_no(monkeypatch):
     assert possible(None) and possible(True) and not possible(False)
-    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    monkeypatch.setattr(module, "pyav", lambda: 0)
     assert not (possible(None) or possible(True) or possible(False))
 
 

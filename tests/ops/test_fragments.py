@@ -57,7 +57,7 @@ def fragmented(hello, packets):
 def test_a_simulated_camera_frame_by_frame(frames):
     hello, packets = frames
     fragmenter, fragments = fragmented(hello, packets)
-    assert fragmenter.kind == 'video/mp4; codecs="avc1.42c00a"'
+    assert fragmenter.codec == "avc1.42c00a"
     assert boxes(fragmenter.head) == ["ftyp", "moov"]
     assert {tuple(boxes(fragment.data)) for fragment in fragments} == {("moof", "mdat")}
     assert [fragment.key for fragment in fragments] == [packet.keyframe for packet in packets]

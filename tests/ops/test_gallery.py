@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import socket
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -13,7 +15,9 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from tests.ops.served import Nothing, Served, ask
+from tests.ingest.media import stand_in
+from tests.ingest.video import record
+from tests.ops.served import Nothing, Served, ask, free_port
 from tests.ops.test_fragments import boxes
 from tests.service_case import Installation, until
 from zmtwist.ops import filebody
@@ -172,6 +176,106 @@ async def test_a_clip_as_mp4(shop, tmp_path):
     assert (junk.status, junk.code) == (409, "not_showable")
     shop.event(3, content=None)
     assert (await ask(shop.served.path, at.format(3))).code == "no_file"
+    head = await ask(shop.served.path, at.format(1), "HEAD")
+    assert (head.status, head.headers["content-type"], head.body) == (200, 'video/mp4; codecs="avc1.42c00a"', b"")
+    of_zoneminders_own = shop.event(4, "event.mp4", content=answer.body)
+    again = await ask(shop.served.path, at.format(4))
+    with av.open(BytesIO(again.body)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 25
+    assert of_zoneminders_own.is_dir()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_clip_that_names_others_or_is_no_file_is_not_shown(shop, tmp_path, monkeypatch):
+    """FFmpeg knows formats that are lists of files and hosts to read; what is no file may have whoever opens it wait for ever."""
+    secret = record(tmp_path / "secret.mkv")
+    os.mkfifo(tmp_path / "fifo")
+    sdp = (
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {} RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+    )
+    for event_id, content in enumerate(
+        (
+            f"ffconcat version 1.0\nfile '{secret}'\n",
+            f"ffconcat version 1.0\nfile '{os.path.relpath(secret)}'\n",
+            f"ffconcat version 1.0\nfile '{os.path.relpath(tmp_path / 'fifo')}'\n",
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n",
+            sdp.format(free_port()),
+        ),
+        1,
+    ):
+        shop.event(event_id, content=content.encode())
+        answer = await ask(shop.served.path, f"/api/events/{event_id}/clip.mp4")
+        assert (answer.status, answer.code) == (409, "not_showable"), content
+    os.mkfifo(shop.event(10, content=None) / "10-video.mkv")
+    with socket.socket(socket.AF_UNIX) as listening, monkeypatch.context() as patched:
+        patched.chdir(shop.event(11, content=None))
+        listening.bind("11-video.mkv")
+    for event_id in (10, 11):
+        answer = await ask(shop.served.path, f"/api/events/{event_id}/clip.mp4")
+        assert (answer.status, answer.code) == (404, "no_file")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status"),
+    [
+        ("os.abort()", 409),
+        ("time.sleep(100)", 409),
+        ("say(b'\\xff')", 409),
+        ("say({'codec': 'x'}) if 'n' not in globals() else os.abort()\nn = 1", 409),
+        ("say({'problem': 'no'})", 409),
+        ("say({'codec': '\"><script>'})", 409),
+        (
+            "n = globals().get('n', -1) + 1\nos.abort() if n == 3 else say(b'piece' if n else {'codec': 'x'})",
+            200,
+        ),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_process_that_fails_on_a_clip_costs_that_answer(shop, monkeypatch, behaviour, status):
+    monkeypatch.setattr(filebody, "PIECE_SECONDS", 1.5)
+    shop.event(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(filebody, "command", lambda _module: stand_in(behaviour))
+        if status == 200:  # what came is no whole answer
+            with pytest.raises(http.client.IncompleteRead):
+                await ask(shop.served.path, "/api/events/1/clip.mp4")
+        else:
+            answer = await ask(shop.served.path, "/api/events/1/clip.mp4")
+            assert (answer.status, answer.code) == (status, "not_showable")
+    files = shop.served.service.gallery._files
+    await until(lambda: files._remuxing == 0)
+    record(shop.event(2) / "2-video.mkv")
+    assert (await ask(shop.served.path, "/api/events/2/clip.mp4")).status == 200
+    await until(lambda: (files._remuxing, files._sending) == (0, 0))
+
+
+@pytest_twisted.ensureDeferred
+async def test_clips_as_mp4_are_bounded_in_number_and_end_with_their_client(shop, monkeypatch):
+    monkeypatch.setattr(filebody, "MOST_REMUXES", 1)
+    record(shop.event(1) / "1-video.mkv")
+    files = shop.served.service.gallery._files
+
+    def stall():
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(shop.served.path)
+        client.send(b"GET /api/events/1/clip.mp4 HTTP/1.1\r\nHost: x\r\n\r\n")
+        return client
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            filebody,
+            "command",
+            lambda _module: stand_in("say({'codec': 'x'} if 'n' not in globals() else bytes(500_000))\nn = 1"),
+        )
+        client = await deferToThread(stall)
+        try:
+            await until(lambda: files._remuxing == 1)
+            full = await ask(shop.served.path, "/api/events/1/clip.mp4")
+            assert (full.status, full.code) == (503, "too_many_files")
+        finally:
+            client.close()
+    await until(lambda: files._remuxing == 0)
+    assert (await ask(shop.served.path, "/api/events/1/clip.mp4")).status == 200
 
 
 @pytest_twisted.ensureDeferred
@@ -199,8 +303,6 @@ async def test_a_client_that_stops_reading_is_cut_and_files_are_bounded(shop, mo
     files._most = 1
 
     def stall():
-        import socket
-
         client = socket.socket(socket.AF_UNIX)
         client.connect(shop.served.path)
         client.send(b"GET /api/events/1/clip HTTP/1.1\r\nHost: x\r\n\r\n")

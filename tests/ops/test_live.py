@@ -8,6 +8,7 @@ from io import BytesIO
 import av
 import pytest
 import pytest_twisted
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
@@ -18,7 +19,7 @@ from zmtwist.fleet.status import State
 from zmtwist.ops import gallery
 from zmtwist.ops import viewer as viewers
 from zmtwist.ops.errors import ApiError
-from zmtwist.ops.fragments import Fragment
+from zmtwist.ops.fragments import Fragment, Fragmenting
 from zmtwist.ops.live import MOST_KEPT, Broadcast
 from zmtwist.ops.viewer import Viewer
 from zmtwist.sim.camera import Camera
@@ -69,6 +70,20 @@ def camera():
     return camera.hello(), [camera.packet(T0 + n * 100_000, 1.0 * n, None) for n in range(32)]
 
 
+class InProcess:
+    """What a child does, here and at once."""
+
+    def __init__(self):
+        self.killed, self._fragmenting = False, Fragmenting()
+
+    def ask(self, message, seconds):
+        assert not self.killed
+        return succeed(self._fragmenting.answer(message))
+
+    def kill(self):
+        self.killed = True
+
+
 @pytest.fixture
 def broadcast():
     links, over = [], []
@@ -77,7 +92,7 @@ def broadcast():
         links.append(Link(sink))
         return links[-1]
 
-    made = Broadcast(3, make_link, over.append)
+    made = Broadcast(3, make_link, InProcess(), over.append)
     made.start()
     made.link, made.over_told = links[0], over
     return made
@@ -149,7 +164,9 @@ def test_frames_that_are_missing_are_passed_over_up_to_a_keyframe(broadcast, cam
 
 def test_a_slow_viewer_misses_what_it_can_not_take_and_nobody_else_does(broadcast, camera, monkeypatch):
     hello, packets = camera
-    monkeypatch.setattr(viewers, "MOST_WAITING", sum(len(packet.data) + 104 for packet in packets[:6]))
+    monkeypatch.setattr(
+        viewers, "MOST_WAITING", sum(len(packet.data) + 104 + viewers.FRAME_BYTES for packet in packets[:6])
+    )
     broadcast.ready()
     broadcast.hello(hello)
     feed(broadcast, packets[:2])

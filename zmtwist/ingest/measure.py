@@ -1,25 +1,28 @@
 """How long a clip really is and how many frames it has, read off its packets: an unfinished Matroska file does not say.
 
-Run as a program it measures the files named on its standard input, one JSON line each as it goes. A broken file may take the decoder
-library's process down, or keep it busy for ever: hence a child process, killed when its time is up. Without PyAV nothing can be told
-but whether a file begins like Matroska.
+Run as a program it is a media child (`media_program`), which is asked for one file after the other. Without PyAV nothing can be told but
+whether a file begins like Matroska.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
 import attrs
+import msgspec
 
-SECONDS_PER_FILE = 30.0
+from zmtwist.ingest.media_program import NoFile, open_regular, opened, serve
+
+SECONDS_PER_FILE = 60
 NICENESS = 10
+MEMORY_MIB = 512
 MAGIC = b"\x1a\x45\xdf\xa3"
+
+LONGEST_US = 7 * 24 * 3600 * 1_000_000
+"""No clip is longer; one that says so has times that make no sense."""
 
 
 @attrs.frozen
@@ -32,87 +35,88 @@ class Measure:
     codec: str = ""
 
 
-def measure_files(paths: Sequence[str], seconds_per_file: float = SECONDS_PER_FILE) -> dict[str, Measure]:
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Measure).decode
+
+
+def measure_files(paths: Sequence[str], seconds_per_file: float = SECONDS_PER_FILE + 5) -> dict[str, Measure]:
     """Measure files in child processes. Blocks for at most `seconds_per_file` each: call it on a thread.
 
     A file that the child did not survive or finish is said to be unknown, so that nobody takes it for empty.
     """
+    from zmtwist.ingest.media_child import answers, command  # what the child itself has no use for
+
     measured: dict[str, Measure] = {}
     left = list(paths)
     while left:
-        done = _run(left, seconds_per_file)
-        measured |= done
-        left = left[len(done) :]
+        for answer in answers(command(__name__), map(os.fsencode, tuple(left)), seconds_per_file):
+            try:
+                measured[left[0]] = _decode(answer)
+            except (msgspec.MsgspecError, ValueError):
+                break
+            left.pop(0)
         if left:
             measured[left.pop(0)] = Measure()
     return measured
 
 
-def _run(paths: Sequence[str], seconds_per_file: float) -> dict[str, Measure]:
-    """Those of `paths`, from the first on, that one child has managed."""
-    request = "\n".join(json.dumps(path) for path in paths)
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-P", "-m", "zmtwist.ingest.measure"],
-            input=request.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=seconds_per_file * len(paths),
-            check=False,
-        )
-        output = ended.stdout
-    except subprocess.TimeoutExpired as expired:
-        output = expired.stdout or b""
-    lines = output.split(b"\n")[:-1]  # what follows the last newline is incomplete
-    return {path: Measure(**json.loads(line)) for path, line in zip(paths, lines, strict=False)}
-
-
 def measure(path: str) -> Measure:
     """Measure one file in this process. Raises OSError where it can't be opened."""
-    with Path(path).open("rb") as file:
+    try:
+        file = open_regular(path)
+    except NoFile:
+        return Measure(readable=False)
+    with file:
         if file.read(len(MAGIC)) != MAGIC:
             return Measure(readable=False)
-    try:
-        import av
-    except ImportError:
-        return Measure()
-    try:
-        with av.open(path, metadata_errors="ignore") as container:
-            if not container.streams.video:
-                return Measure(readable=False)
-            stream = container.streams.video[0]
-            stamps = list(_stamps(container, stream, av))
-            codec = stream.codec_context.codec.canonical_name
-            whole = container.duration or 0
-    except (av.error.InvalidDataError, av.error.EOFError):
+        file.seek(0)
+        try:
+            import av
+        except ImportError:
+            return Measure()
+        try:
+            with opened(file) as container:
+                return _of(container, av)
+        except (av.error.InvalidDataError, av.error.EOFError):
+            return Measure(readable=False)
+
+
+def _of(container: Any, av: Any) -> Measure:
+    if not container.streams.video:
         return Measure(readable=False)
-    if not stamps:
+    stream = container.streams.video[0]
+    frames, first, last = 0, 0, 0
+    for stamp in _stamps(container, stream, av):
+        first, last = (min(first, stamp), max(last, stamp)) if frames else (stamp, stamp)
+        frames += 1
+    if not frames:
         return Measure(readable=False)
-    span = max(stamps) - min(stamps)
     # One frame has no length of its own: what the file's header says may be better.
-    return Measure(True, span if len(stamps) > 1 else max(0, whole), len(stamps), codec)
+    length = last - first if frames > 1 else max(0, container.duration or 0)
+    if length > LONGEST_US:
+        return Measure()
+    return Measure(True, length, frames, stream.codec_context.codec.canonical_name)
 
 
-def _stamps(container: object, stream: object, av: object) -> Iterator[int]:
+def _stamps(container: Any, stream: Any, av: Any) -> Iterator[int]:
     """Presentation times of the video's packets, in microseconds, as far as they can be read."""
-    with suppress(av.error.FFmpegError):  # type: ignore[attr-defined]
-        for packet in container.demux(stream):  # type: ignore[attr-defined]
+    with suppress(av.error.FFmpegError):
+        for packet in container.demux(stream):
             if packet.pts is not None and packet.size:
                 yield round(packet.pts * packet.time_base * 1_000_000)
 
 
+def answer(message: bytes) -> bytes:
+    """The measure of the file whose path is asked for. Never raises."""
+    try:
+        return _encode(measure(os.fsdecode(message)))
+    except Exception:
+        return _encode(Measure())
+
+
 def main() -> None:
-    """Measure the files on standard input."""
-    with suppress(OSError):
-        os.nice(NICENESS)
-    for line in sys.stdin:
-        path = json.loads(line)
-        try:
-            found = measure(path)
-        except Exception:
-            found = Measure()
-        sys.stdout.write(json.dumps(attrs.asdict(found)) + "\n")
-        sys.stdout.flush()
+    """Measure what is asked for on standard input."""
+    serve(answer, niceness=NICENESS, memory_mib=MEMORY_MIB, seconds=SECONDS_PER_FILE)
 
 
 if __name__ == "__main__":

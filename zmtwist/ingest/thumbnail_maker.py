@@ -1,16 +1,12 @@
 """Makes the pictures by which ZoneMinder's console shows an event: `snapshot.jpg` of its clip's first frame, `alarm.jpg` of its best.
 
-Run as a program it does one job per line of its standard input, at the lowest priority and with bounded memory, and ends with it. What a
-clip holds comes from a camera, and may take the decoder library's process down or keep it busy for ever: hence a process of its own,
-which ends by itself when a job takes too long, even if nobody is left to end it.
+Run as a program it is a media child (`media_program`), at the lowest priority: one job after the other, each of one clip.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import signal
-import sys
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -20,13 +16,14 @@ from typing import Any
 import msgspec
 
 from zmtwist.ingest.clips import move
+from zmtwist.ingest.media_program import open_regular, opened, serve
 
 SNAPSHOT = "snapshot.jpg"
 ALARM = "alarm.jpg"
 
 NICENESS = 19
-MEMORY = 2 << 30
-LARGEST_FILE = 64 << 20
+MEMORY_MIB = 1024
+LARGEST_MIB = 64
 SECONDS = 30
 """For one job; whoever gives them out waits for less."""
 
@@ -78,21 +75,18 @@ def make(job: Job) -> Iterator[str]:
 
     Raises `NoPicture`, OSError or PyAV's errors; FileNotFoundError for a clip that is gone.
     """
-    import av
-
     clip = Path(job.directory, job.video)
-    mode = clip.stat().st_mode & 0o666
     wanted = {SNAPSHOT: 0} | ({} if job.alarm_us is None else {ALARM: job.alarm_us})
     missing = {name: offset for name, offset in wanted.items() if not os.path.lexists(clip.with_name(name))}
-    if not missing:
-        return
-    # Nothing but Matroska from this file: other formats may name files and hosts of their own.
-    options = {"protocol_whitelist": "file"}
-    with av.open(str(clip), format="matroska", options=options, metadata_errors="ignore") as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        for name, offset_us in missing.items():
-            _put(clip.with_name(name), _jpeg(_frame_at(container, offset_us)), mode)
-            yield name
+    with open_regular(str(clip)) as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o666
+        if not missing:
+            return
+        with opened(file) as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            for name, offset_us in missing.items():
+                _put(clip.with_name(name), _jpeg(_frame_at(container, offset_us)), mode)
+                yield name
 
 
 def aside(directory: str, name: str) -> Path:
@@ -152,26 +146,18 @@ def _jpeg(frame: Any) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
 
 
-def _be_modest() -> None:
-    """Take what nobody else wants, and never more than that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is meant for the service
-    with suppress(OSError):
-        os.nice(NICENESS)
-    for what, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, LARGEST_FILE), (resource.RLIMIT_CORE, 0)):
-        with suppress(ValueError, OSError):  # the host allows less already
-            resource.setrlimit(what, (most, most))
+def answer(message: bytes) -> bytes:
+    """What became of the job that is asked for."""
+    return _encode(do(_decode(message)))
+
+
+_decode = msgspec.msgpack.Decoder(Job).decode
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def main() -> None:
     """Do the jobs on standard input."""
-    _be_modest()
-    decode, encode = msgspec.json.Decoder(Job).decode, msgspec.json.Encoder().encode
-    for line in sys.stdin.buffer:
-        signal.alarm(SECONDS)  # whose default is to end the process, in the middle of a library's loop or not
-        done = do(decode(line))
-        signal.alarm(0)
-        sys.stdout.buffer.write(encode(done) + b"\n")
-        sys.stdout.buffer.flush()
+    serve(answer, niceness=NICENESS, memory_mib=MEMORY_MIB, seconds=SECONDS, file_mib=LARGEST_MIB)
 
 
 if __name__ == "__main__":

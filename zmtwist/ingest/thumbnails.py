@@ -10,7 +10,6 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +21,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.changes import Change, CloseEvent, UpdateEvent
+from zmtwist.guard import MESSAGE, Guard
 from zmtwist.ingest.clips import directory_bytes
 from zmtwist.ingest.disk import Disk
-from zmtwist.ingest.thumbnail_child import Child, ChildEnded, command, spawn
+from zmtwist.ingest.media_child import Child, ChildEnded, command, pyav, spawn
 from zmtwist.ingest.thumbnail_maker import ALARM, SNAPSHOT, Done, Job, aside
-from zmtwist.redact import mask
 from zmtwist.waiting import ended, given_up
 from zmtwist.zm.paths import EventPlace
 
@@ -49,8 +48,8 @@ REAP_SECONDS = 1.0
 Reason = Literal["load", "queue", "backlog", "gone"]
 REASONS: tuple[Reason, ...] = ("load", "queue", "backlog", "gone")
 
-_encode = msgspec.json.Encoder().encode
-_done = msgspec.json.Decoder(Done).decode
+_encode = msgspec.msgpack.Encoder().encode
+_done = msgspec.msgpack.Decoder(Done).decode
 
 
 @attrs.define
@@ -76,7 +75,7 @@ class Wanted:
 
 def possible(setting: bool | None) -> bool:
     """Whether pictures are to be made: where PyAV is installed, unless the operator's `setting` is not to. A wish in vain is told of."""
-    here = find_spec("av") is not None
+    here = pyav() > 0
     if setting and not here:
         Thumbnails.log.error(
             "thumbnails: [zmnext.ingest] thumbnails is true, but PyAV is not installed: pip install 'zmtwist[video]', or set that to false"
@@ -126,7 +125,7 @@ class Thumbnails:
         self._submit = submit
         self._queued = queued
         self._long_queue = long_queue
-        self._argv = command() if argv is None else argv
+        self._argv = command("zmtwist.ingest.thumbnail_maker", idle=True) if argv is None else argv
         self._overloaded = overloaded
         self._patience = PATIENCE_SECONDS
         self._linger = LINGER_SECONDS
@@ -231,7 +230,7 @@ class Thumbnails:
                 "monitor {monitor_id}: a picture of event {event_id} was not made: {problem}",
                 monitor_id=wanted.place.monitor_id,
                 event_id=wanted.place.event_id,
-                problem=done.problem,
+                problem=Guard().text(done.problem, MESSAGE),
             )
         with suppress(OSError):  # the event was deleted meanwhile
             disk_bytes = await self._disk.run(tidied, wanted.job.directory)
@@ -241,21 +240,16 @@ class Thumbnails:
 
     async def _answered(self, job: Job) -> Done:
         """What the child says of a job, or what became of the child."""
-        child = self._child
         try:
-            if child is None or not child.lives:
-                child = self._child = spawn(self._reactor, self._argv)
-            answer = child.ask(_encode(job)).addTimeout(CLIP_SECONDS, self._reactor)
-            return _done(await answer)
-        except TookTooLong:
-            problem = f"it took longer than {CLIP_SECONDS:g} s"
-        except (ChildEnded, msgspec.DecodeError, OSError, ValueError) as error:
-            problem = mask(str(error))
-        if child is not None and child.lives:
-            child.kill()
-            await ended(
-                child.gone
-            )  # where even that takes for ever (a storage that hangs), so be it: there is only ever one
+            if self._child is None or not self._child.lives:
+                self._child = spawn(self._reactor, self._argv)
+            return _done(await self._child.ask(_encode(job), CLIP_SECONDS))
+        except (ChildEnded, msgspec.MsgspecError, ValueError) as error:
+            problem = str(error)
+        if self._child is not None and self._child.lives:
+            self._child.kill()
+            # Where even that takes for ever (a storage that hangs), so be it: there is only ever one.
+            await ended(self._child.gone)
         return Done(problem=problem)
 
     async def _reaped(self, child: Child) -> None:

@@ -13,8 +13,16 @@ NAMES = {H264: "h264", HEVC: "hevc"}
 
 START = b"\x00\x00\x00\x01"
 
+MOST_UNITS = 2048
+"""Of one access unit, or of a stream's parameters. Encoders make some dozens; levels of H.265 end at 600 slices."""
+
+MOST_PARAMETERS = 16 * 1024
+"""Bytes of extradata. Some hundred are usual."""
+
 _START_CODE = re.compile(rb"\x00\x00\x00?\x01")
 _ESCAPE = re.compile(rb"\x00\x00\x03")
+_NAME = re.compile(r"[A-Za-z0-9.]{1,64}")
+_TOO_MANY = f"its frames are in more than {MOST_UNITS} parts"
 _H264_SPS, _HEVC_SPS = 7, 33
 
 
@@ -35,6 +43,8 @@ def units(annex_b: bytes) -> list[bytes]:
 def length_size(hello: Hello) -> int:
     """Of how many bytes the length before each unit is; 0 for start codes in their place. Raises Unshowable."""
     record = hello.extradata
+    if len(record) > MOST_PARAMETERS or record.count(START[1:]) > MOST_UNITS:
+        raise Unshowable("its worker tells more codec parameters than any stream has")
     if not record or is_annex_b(record):
         return 0
     at = 21 if hello.codec_id == HEVC else 4
@@ -85,18 +95,30 @@ def _some(record: bytes, at: int, count: int) -> tuple[list[bytes], int]:
 
 
 def annex_b(payload: bytes, size: int) -> bytes:
-    """An access unit with start codes, from one with lengths of `size` bytes (0: with start codes already), as far as it is whole."""
-    if size == 0:
-        return payload
-    parts: list[bytes] = []
+    """An access unit with start codes, from one with lengths of `size` bytes (0: with start codes already), as far as it is whole.
+
+    Raises Unshowable for more units than encoders make: what players and libraries do with each of them costs many times its size.
+    """
+    units = payload if size == 0 else _with_start_codes(memoryview(payload), size)
+    if (
+        units.count(START[1:]) > MOST_UNITS
+    ):  # counted in the end: what a length stands before may hold start codes as well
+        raise Unshowable(_TOO_MANY)
+    return units
+
+
+def _with_start_codes(payload: memoryview, size: int) -> bytes:
+    parts: list[bytes | memoryview] = []
     at, end = 0, len(payload)
-    while at + size < end:
+    for _ in range(MOST_UNITS):
+        if at + size >= end:
+            return b"".join(parts)
         length = int.from_bytes(payload[at : at + size], "big")
         at += size
         if length and at + length <= end:
             parts += (START, payload[at : at + length])
         at += length
-    return b"".join(parts)
+    raise Unshowable(_TOO_MANY)
 
 
 def browser_name(codec_id: int, parameters: bytes) -> str:
@@ -109,6 +131,13 @@ def browser_name(codec_id: int, parameters: bytes) -> str:
             if len(plain) >= 15:
                 return _hevc_name(plain[3:15])
     raise Unshowable("its worker does not tell the codec's parameters")
+
+
+def content_type(codec: str) -> str:
+    """That of fragmented MP4 with this codec in it, for browsers. Raises ValueError for what is no codec's name."""
+    if not _NAME.fullmatch(codec):
+        raise ValueError("what should be a codec's name is none")
+    return f'video/mp4; codecs="{codec}"'
 
 
 def _hevc_name(level: bytes) -> str:

@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 import attrs
+import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from zmtwist.guard import MESSAGE, Guard
 from zmtwist.ingest.disk import Disk
-from zmtwist.ops.codecs import Unshowable
+from zmtwist.ingest.media_child import Child, ChildEnded, command, spawn
+from zmtwist.ops.codecs import content_type
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.http import connection_of, header
 from zmtwist.ops.ranges import Unsatisfiable, part_of
+from zmtwist.ops.remux import Opened as Remuxed
+from zmtwist.waiting import ended
 
 CHUNK = 128 * 1024
 """Bytes read at once."""
@@ -31,9 +36,18 @@ STUCK_SECONDS = 120.0
 MOST_FILES = 64
 """Files that are sent at the same time."""
 
+MOST_REMUXES = 8
+"""Of these as MP4, with a process for each."""
+
+PIECE_SECONDS = 20.0
+"""For a piece of a clip as MP4; the first waits for the process's start, too."""
+
 
 NO_FILE = "no_file"
 """The code of the error for a file that is not there."""
+
+
+_remuxed = msgspec.msgpack.Decoder(Remuxed).decode
 
 
 class Outside(Exception):
@@ -114,6 +128,7 @@ class Files:
         self._disk = disk
         self._most = most
         self._sending = 0
+        self._remuxing = 0
 
     async def send(self, request: Request, root: str, path: str, kind: str) -> bytes:
         """Answer with the file at `path`, or with the part that is asked for. Raises ApiError."""
@@ -122,20 +137,55 @@ class Files:
 
     async def remux(self, request: Request, root: str, path: str) -> bytes:
         """Answer with the video of the clip at `path` as MP4. Raises ApiError."""
-        from zmtwist.ops.remux import Remux  # needs PyAV
-
-        async with self._opened(root, path) as opened:
+        async with self._remuxer(root, path) as child:
             try:
-                remux = await self._disk.run(Remux, opened.file)
-            except Unshowable as error:
-                raise ApiError(409, "not_showable", f"it can't be shown: {error}") from None
-            request.setHeader(b"content-type", remux.kind.encode())
-            if request.method != b"HEAD":
-                async with self._paced(request) as pace:
-                    while data := await self._disk.run(remux.piece):
-                        request.write(data)
-                        await pace.ready()
+                remuxed = _remuxed(await child.ask(b"", PIECE_SECONDS))
+                kind = "" if remuxed.problem else content_type(remuxed.codec)
+                first = b"" if remuxed.problem or request.method == b"HEAD" else await child.ask(b"", PIECE_SECONDS)
+            except (ChildEnded, msgspec.MsgspecError, ValueError) as error:
+                self.log.warn("{path} is not shown as MP4: {error}", path=path, error=str(error))
+                remuxed = Remuxed(problem="its clip can't be read; the service's log tells more")
+            if remuxed.problem:
+                raise ApiError(409, "not_showable", f"it can't be shown: {Guard().text(remuxed.problem, MESSAGE)}")
+            request.setHeader(b"content-type", kind.encode())
+            await self._send_pieces(request, child, first)
         return b""
+
+    async def _send_pieces(self, request: Request, child: Child, piece: bytes) -> None:
+        async with self._paced(request) as pace:
+            while piece:
+                request.write(piece)
+                await pace.ready()
+                try:
+                    piece = await child.ask(b"", PIECE_SECONDS)
+                except ChildEnded as error:  # the client must not take what it got for all of it
+                    self.log.warn("a clip as MP4 ends early: {error}", error=str(error))
+                    connection_of(request).cut()
+                    break
+
+    @asynccontextmanager
+    async def _remuxer(self, root: str, path: str) -> AsyncIterator[Child]:
+        """A child with the clip at `path`."""
+        if self._remuxing >= MOST_REMUXES:
+            raise ApiError(503, "too_many_files", f"{MOST_REMUXES} clips are being sent as MP4 already; close some")
+        self._remuxing += 1
+        child = None
+        try:
+            async with self._opened(root, path) as opened:
+                try:
+                    child = spawn(self._clock, command("zmtwist.ops.remux"), opened.file.fileno())
+                except ChildEnded as error:
+                    raise ApiError(503, "too_many_files", f"no process to make MP4 of it: {error}") from None
+            yield child
+        finally:
+            if child is None:
+                self._remuxing -= 1
+            else:
+                child.kill()
+                ended(child.gone).addCallback(self._reaped)  # not before: one that hangs with its storage still counts
+
+    def _reaped(self, _: None) -> None:
+        self._remuxing -= 1
 
     @asynccontextmanager
     async def _opened(self, root: str, path: str) -> AsyncIterator[Opened]:

@@ -1,14 +1,19 @@
-"""Access units to fragmented MP4, one fragment a frame: what Media Source Extensions play while it is still being made. Needs PyAV."""
+"""Access units to fragmented MP4, one fragment a frame: what Media Source Extensions play while it is still being made.
+
+Run as a program it is a media child (`media_program`) that does so for one camera. It alone needs PyAV.
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from heapq import heappop, heappush
+from typing import Literal
 
 import attrs
-import av
+import msgspec
 
-from zmtwist.ops.codecs import HEVC, NAMES, Unshowable, annex_b, browser_name, length_size, parameter_sets
+from zmtwist.ingest.media_program import serve
+from zmtwist.ops.codecs import NAMES, Unshowable, annex_b, browser_name, length_size, parameter_sets
 from zmtwist.wire.messages import Hello
 
 REORDERED = 2
@@ -16,6 +21,11 @@ REORDERED = 2
 
 FRAME_US = 40_000
 """How far apart the first frames are taken to be decoded, in microseconds: before there are neighbours to tell."""
+
+NICENESS = 5
+MEMORY_MIB = 384
+SECONDS = 10
+"""For one frame."""
 
 _MICROSECONDS = Fraction(1, 1_000_000)
 _TICKS = Fraction(1, 90_000)
@@ -32,6 +42,30 @@ class Fragment:
 
     data: bytes
     key: bool
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """An access unit, as a child is asked to add it. With the first one, a keyframe, goes what its worker says of the stream."""
+
+    payload: bytes
+    pts_us: int
+    key: bool
+    hello: Hello | None = None
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A child's answer to a unit: the frame before it, if there is one.
+
+    Once, before any frame, it is the `head` that goes before all of them, and the `codec` by a browser's name. `over`: nothing more will
+    be made, and `why`.
+    """
+
+    data: bytes = b""
+    key: bool = False
+    codec: str = ""
+    head: bytes = b""
+    over: Literal["", "unshowable", "clock", "failed"] = ""
+    why: str = ""
 
 
 class Timeline:
@@ -90,11 +124,12 @@ class Fragmenter:
         self._length_size = length_size(hello)
         # Whatever is in the stream, that of HELLO may come before it; where HELLO has none, it is in the keyframe or nowhere.
         self._parameters = parameter_sets(hello)
-        self.kind = f'video/mp4; codecs="{browser_name(hello.codec_id, self._parameters or self._plain(keyframe))}"'
-        self.hevc = hello.codec_id == HEVC
+        self.codec = browser_name(hello.codec_id, self._parameters or self._plain(keyframe))
         self.head = b""
         self._timeline = Timeline()
         self._sink = Sink()
+        import av
+
         self._container = av.open(self._sink, "w", format="mp4", options=_OPTIONS)
         name = NAMES[hello.codec_id]
         self._stream = self._container.add_mux_stream(name, width=hello.width, height=hello.height, time_base=_TICKS)
@@ -113,6 +148,8 @@ class Fragmenter:
             if key:
                 raise ClockWentBack
             return None
+        import av
+
         packet = av.Packet(self._parameters + data if self._held is None else data)
         packet.stream, packet.time_base = self._stream, _MICROSECONDS
         packet.pts, packet.dts, packet.is_keyframe = pts_us, decode_at, key
@@ -131,3 +168,44 @@ class Fragmenter:
         self._container.close()
         written, held = self._sink.take(), self._held
         return Fragment(written, held) if written and held is not None else None
+
+
+class Fragmenting:
+    """What the child does: answers units for one stream. Never raises."""
+
+    def __init__(self) -> None:
+        self._fragmenter: Fragmenter | None = None
+
+    def answer(self, message: bytes) -> bytes:
+        """The answer to a unit."""
+        try:
+            made = self._add(_decode(message))
+        except Unshowable as error:
+            made = Made(over="unshowable", why=str(error))
+        except ClockWentBack:
+            made = Made(over="clock")
+        except Exception as error:  # PyAV's own, or no memory, or numbers that are out of all bounds
+            made = Made(over="failed", why=f"{type(error).__name__}: {error}"[:300])
+        return _encode(made)
+
+    def _add(self, unit: Unit) -> Made:
+        if self._fragmenter is None:
+            self._fragmenter = Fragmenter(unit.hello or Hello(0, 0), unit.payload)
+        begun = self._fragmenter.head
+        made = self._fragmenter.add(unit.payload, unit.pts_us, key=unit.key)
+        if not begun:
+            return Made(codec=self._fragmenter.codec, head=self._fragmenter.head)
+        return Made() if made is None else Made(made.data, made.key)
+
+
+_decode = msgspec.msgpack.Decoder(Unit).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def main() -> None:
+    """Make fragments of what comes on standard input."""
+    serve(Fragmenting().answer, niceness=NICENESS, memory_mib=MEMORY_MIB, seconds=SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,23 +1,23 @@
-"""Live view: one link to a worker for all who watch its camera, and fragmented MP4 for each of them."""
+"""Live view: one link to a worker for all who watch its camera, and one child that makes fragmented MP4 of it for each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from zmtwist.ops.codecs import Unshowable
+from zmtwist.guard import MESSAGE, Guard
+from zmtwist.ingest.media_child import ChildEnded, command, pyav, spawn
 from zmtwist.ops.errors import ApiError
+from zmtwist.ops.fragments import Fragment, Made, Unit
+from zmtwist.ops.muxer import Asked, Muxer
 from zmtwist.ops.viewer import Viewer
 from zmtwist.wire.messages import Hello, Keyframe, Media
 from zmtwist.wire.video import VideoLink, VideoSink
-
-if TYPE_CHECKING:
-    from zmtwist.ops.fragments import Fragment, Fragmenter
 
 MOST_VIEWERS = 32
 """Of all monitors together."""
@@ -47,19 +47,20 @@ class Link(Protocol):
 class Broadcast:
     """One camera's picture, for as long as somebody watches. Takes all that its link brings, whatever its viewers do (`VideoSink`).
 
-    `over` is called once, when it has ended: the link is closed then, and its viewers have been told.
+    `child` makes fragments of it (`fragments`), and ends with it. `over` is called once, when it has ended: the link is closed then, and
+    its viewers have been told.
     """
 
     log = Logger()
 
     def __init__(
-        self, monitor_id: int, make_link: Callable[[VideoSink], Link], over: Callable[[Broadcast], None]
+        self, monitor_id: int, make_link: Callable[[VideoSink], Link], child: Asked, over: Callable[[Broadcast], None]
     ) -> None:
         self.monitor_id = monitor_id
         self.frames = 0
         self._over = over
         self._hello: Hello | None = None
-        self._fragmenter: Fragmenter | None = None
+        self._muxer = Muxer(child, self._publish, self._unmade)
         self._kept: list[Fragment] = []
         self._kept_bytes = 0
         self._next: int | None = None
@@ -82,7 +83,7 @@ class Broadcast:
             self._end_if_unwatched()
 
         waiting: Deferred[None] = Deferred(gone)
-        if self._fragmenter is not None and self._fragmenter.head:
+        if self._muxer.head:
             waiting.callback(None)
         else:
             self._waiting.append(waiting)
@@ -90,9 +91,8 @@ class Broadcast:
 
     def join(self, viewer: Viewer) -> None:
         """One more viewer, once it is `ready`: it begins with the last keyframe."""
-        assert self._fragmenter is not None  # noqa: S101 - that is what `ready` says
         self._viewers.add(viewer)
-        viewer.begin(self._fragmenter.kind, self._fragmenter.head, self._kept)
+        viewer.begin(self._muxer.kind, self._muxer.head, self._kept)
 
     def leave(self, viewer: Viewer) -> None:
         """One less; with the last one the link is closed."""
@@ -111,8 +111,13 @@ class Broadcast:
         for viewer in list(self._viewers):
             viewer.end()
         self._viewers.clear()
-        if self._fragmenter is not None:
-            self._fragmenter.close()
+        self._muxer.close()
+        if self._muxer.missed:
+            self.log.warn(
+                "monitor {id}: live view: {missed} frames came too fast, or were too large",
+                id=self.monitor_id,
+                missed=self._muxer.missed,
+            )
         self._over(self)
 
     def _end_if_unwatched(self) -> None:
@@ -123,21 +128,21 @@ class Broadcast:
 
     def hello(self, hello: Hello) -> None:
         """Another stream than before needs another beginning: players ask anew."""
-        if self._fragmenter is not None and hello != self._hello:
+        if self.frames and hello != self._hello:
             self.end(no_picture(self.monitor_id, "its stream has changed"))
         self._hello = hello
 
     def last_keyframe(self, keyframe: Keyframe) -> None:
         """Something to see until the next keyframe comes; what came between is not known here."""
-        if self._fragmenter is None:
-            self._take(keyframe.payload, keyframe.pts_us, key=True)
-            self._take(keyframe.payload, keyframe.pts_us + STILL_US, key=True)
+        if not self.frames:
+            self._take(Unit(keyframe.payload, keyframe.pts_us, True))
+            self._take(Unit(keyframe.payload, keyframe.pts_us + STILL_US, True))
 
     def frame(self, media: Media) -> None:
         """The next frame. After one that is missing, all up to a keyframe are passed over."""
         if media.keyframe or media.sequence == self._next:
             self._next = (media.sequence + 1) & 0xFFFFFFFF
-            self._take(media.payload, media.pts_us, key=media.keyframe)
+            self._take(Unit(media.payload, media.pts_us, media.keyframe))
         else:
             self._next = None
 
@@ -145,28 +150,26 @@ class Broadcast:
         """The worker has gone, or takes no more clients."""
         self.end(no_picture(self.monitor_id, f"no connection to its worker: {reason}"))
 
-    def _take(self, payload: bytes, pts_us: int, *, key: bool) -> None:
-        if self._hello is None or self._ended:
-            return
-        from av import FFmpegError  # optional, as is whatever else needs it
-
-        from zmtwist.ops.fragments import ClockWentBack, Fragmenter
-
-        try:
-            if self._fragmenter is None:
-                self._fragmenter = Fragmenter(self._hello, payload)
-            made = self._fragmenter.add(payload, pts_us, key=key)
-        except Unshowable as error:
-            self.end(ApiError(409, "not_showable", f"no live view of monitor {self.monitor_id}: {error}"))
-        except ClockWentBack:
-            self.end(no_picture(self.monitor_id, "its clock has gone back"))
-        except FFmpegError as error:
-            self.log.warn("monitor {id}: live view ends: {error}", id=self.monitor_id, error=str(error))
-            self.end(no_picture(self.monitor_id, "its stream can't be put into MP4"))
-        else:
+    def _take(self, unit: Unit) -> None:
+        if self._hello is not None and not self._ended:
             self.frames += 1
-            if made is not None:
-                self._publish(made)
+            self._muxer.add(unit, self._hello)
+
+    def _unmade(self, told: Made) -> None:
+        """The child makes no more fragments."""
+        if told.over == "unshowable":
+            self.end(
+                ApiError(
+                    409, "not_showable", f"no live view of monitor {self.monitor_id}: {Guard().text(told.why, MESSAGE)}"
+                )
+            )
+        elif told.over == "clock":
+            self.end(no_picture(self.monitor_id, "its clock has gone back"))
+        else:
+            self.log.warn(
+                "monitor {id}: live view ends: {why}", id=self.monitor_id, why=Guard().text(told.why, MESSAGE)
+            )
+            self.end(no_picture(self.monitor_id, "its stream can't be put into MP4"))
 
     def _publish(self, fragment: Fragment) -> None:
         if fragment.key:
@@ -242,7 +245,11 @@ class Live:
         broadcast = self._broadcasts.get(monitor_id)
         if broadcast is None:
             path = self._socket_of(monitor_id)
-            broadcast = Broadcast(monitor_id, lambda sink: VideoLink(self._reactor, path, sink), self._over)
+            try:
+                child = spawn(self._reactor, command("zmtwist.ops.fragments"))
+            except ChildEnded as error:
+                raise no_picture(monitor_id, f"no process to make MP4 of it: {error}") from None
+            broadcast = Broadcast(monitor_id, lambda sink: VideoLink(self._reactor, path, sink), child, self._over)
             self._broadcasts[monitor_id] = broadcast
             broadcast.start()
         return broadcast
@@ -254,13 +261,7 @@ class Live:
 
 def see_that_there_is_pyav() -> None:
     """Raises ApiError where PyAV is missing, or too old to find codec parameters in the stream."""
-    try:
-        import av
-
-        fit = int(av.__version__.partition(".")[0]) >= OLDEST_PYAV
-    except ImportError:
-        fit = False
-    if not fit:
+    if pyav() < OLDEST_PYAV:
         wanted = f"PyAV {OLDEST_PYAV} or newer on the service's host"
         raise ApiError(501, "no_pyav", f"this needs {wanted}: pip install 'zmtwist[video]'")
 

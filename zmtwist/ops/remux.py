@@ -1,25 +1,52 @@
-"""A finished clip as fragmented MP4, for browsers that don't know Matroska: the same frames, not encoded again. Needs PyAV; blocks."""
+"""A finished clip as fragmented MP4, for browsers that don't know Matroska: the same frames, not encoded again.
+
+Run as a program it is a media child (`media_program`) that does so for one clip, which it is given open.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import BinaryIO
 
-import av
+import msgspec
 
+from zmtwist.ingest.media_program import CLIP, MATROSKA, opened, serve
 from zmtwist.ops.codecs import NAMES, Unshowable, browser_name, parameter_sets
 from zmtwist.ops.fragments import Sink
 from zmtwist.wire.messages import Hello
+
+NICENESS = 5
+MEMORY_MIB = 512
+SECONDS = 30
+"""For one piece."""
 
 _OPTIONS = {"movflags": "empty_moov+default_base_moof+frag_keyframe+skip_trailer"}
 _LEAST = 256 * 1024
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """The child's first answer: the codec by a browser's name, or the `problem` that it can't be shown for."""
+
+    codec: str = ""
+    problem: str = ""
+
+
+def format_of(beginning: bytes) -> str:
+    """The name of the one format that a clip with these first bytes is read as: workers write Matroska, ZoneMinder's own capture MP4."""
+    return "mov" if beginning[4:8] == b"ftyp" else MATROSKA
+
+
 class Remux:
-    """The video of one clip, piece by piece; without sound. Raises Unshowable for what is no such clip. For one thread at a time."""
+    """The video of one clip, piece by piece; without sound. Raises Unshowable for what is no such clip."""
 
     def __init__(self, file: BinaryIO) -> None:
+        import av
+
+        self._av = av
+        kind = format_of(file.read(8))
+        file.seek(0)
         try:
-            self._input = av.open(file, "r")
+            self._input = opened(file, kind)
         except av.FFmpegError as error:
             raise Unshowable(f"its clip can't be read: {error.strerror}") from None
         video = next(iter(self._input.streams.video), None)
@@ -27,7 +54,7 @@ class Remux:
         if video is None or codec_id not in NAMES:
             raise Unshowable("its clip holds neither H.264 nor H.265")
         parameters = parameter_sets(Hello(0, codec_id, bytes(video.codec_context.extradata or b"")))
-        self.kind = f'video/mp4; codecs="{browser_name(codec_id, parameters)}"'
+        self.codec = browser_name(codec_id, parameters)
         self._sink = Sink()
         self._output = av.open(self._sink, "w", format="mp4", options=_OPTIONS)
         self._stream = self._output.add_stream_from_template(video)
@@ -44,6 +71,34 @@ class Remux:
                 if self._sink.size >= _LEAST:
                     return self._sink.take()
             self._output.close()
-        except av.FFmpegError:
+        except self._av.FFmpegError:
             pass
         return self._sink.take()
+
+
+class Remuxing:
+    """What the child does: opens the clip when it is asked first, then gives it piece by piece."""
+
+    def __init__(self) -> None:
+        self._remux: Remux | None = None
+
+    def answer(self, _message: bytes) -> bytes:
+        """`Opened`, and pieces from then on."""
+        if self._remux is not None:
+            return self._remux.piece()
+        try:
+            self._remux = Remux(os.fdopen(CLIP, "rb", 0))
+        except Unshowable as error:
+            return msgspec.msgpack.encode(Opened(problem=str(error)))
+        except Exception as error:  # no memory, or numbers that are out of all bounds
+            return msgspec.msgpack.encode(Opened(problem=f"its clip can't be read: {type(error).__name__}"))
+        return msgspec.msgpack.encode(Opened(self._remux.codec))
+
+
+def main() -> None:
+    """Remux the clip that is open."""
+    serve(Remuxing().answer, niceness=NICENESS, memory_mib=MEMORY_MIB, seconds=SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,8 @@ import pytest
 
 from zmtwist import documents
 from zmtwist.config import MonitorOverride, WorkerConfig
-from zmtwist.documents import composer, plugins_of, stored_graph
+from zmtwist.documents import KEY_FILE, composer, digest_key, plugins_of, stored_graph
+from zmtwist.guard import Guards
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.settings import parse, settle
@@ -53,7 +54,7 @@ def test_composing_under_settings(tmp_path: Path) -> None:
         ),
         {},
     )
-    compose = composer(settings)
+    compose = composer(settings, Guards())
 
     def children(monitor: Monitor) -> list[tuple[str, str | None]]:
         document = compose(monitor)
@@ -95,7 +96,7 @@ def test_composing_is_done_anew_only_where_something_differs(tmp_path: Path, mon
         return real(monitor, *args, **kwargs)
 
     monkeypatch.setattr(documents, "compose", counted)
-    compose = composer(settings)
+    compose = composer(settings, Guards())
     first = compose(MONITOR)
     assert compose(attrs.evolve(MONITOR)) == first
     assert done == [3]
@@ -115,7 +116,7 @@ def test_composing_is_done_anew_only_where_something_differs(tmp_path: Path, mon
     (tmp_path / "monitor_3.json").unlink()
     assert compose(MONITOR) == first
     done.clear()
-    assert composer(settings)(MONITOR) == first
+    assert composer(settings, Guards())(MONITOR) == first
     assert done == [3], "other settings have nothing of it"
 
 
@@ -130,3 +131,40 @@ def test_the_plugins_are_those_that_lie_beside_the_program(tmp_path):
         (tmp_path / "plugins" / kind / file).touch()
     assert plugins_of(worker) == {"store", "motion_gate"}
     assert plugins_of(WorkerConfig(binary="/nonexistent/zm-core")) is None
+
+
+def test_a_digest_tells_documents_apart_but_fits_no_guess(tmp_path: Path) -> None:
+    settings = settle(parse('database.url = "sqlite:///x"'), {})
+    camera = attrs.evolve(MONITOR, type="Ffmpeg", path="rtsp://bob:Quagga7@cam/x")
+    guards = Guards()
+
+    def digest(monitor: Monitor, key: bytes) -> str:
+        composed = composer(settings, guards, key)(monitor)
+        assert isinstance(composed, Document)
+        assert "one key" not in repr(composed)
+        return composed.digest
+
+    other = attrs.evolve(camera, path="rtsp://bob:Quagga8@cam/x")
+    assert digest(camera, b"one key") == digest(camera, b"one key")
+    assert len({digest(camera, b"one key"), digest(other, b"one key"), digest(camera, b"another key")}) == 3
+    assert guards.of(camera.id).text("login Quagga7, login Quagga8") == "login ***, login ***"
+
+
+def test_the_key_of_digests_is_kept_for_its_owner_and_made_anew_where_it_is_no_good(tmp_path: Path) -> None:
+    file = tmp_path / KEY_FILE
+    key = digest_key(str(tmp_path))
+    assert len(key) == 32
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert digest_key(str(tmp_path)) == key
+    for spoil in (
+        lambda: file.chmod(0o640),
+        lambda: file.write_bytes(b"short"),
+        lambda: (file.rename(tmp_path / "elsewhere"), file.symlink_to("elsewhere")),
+    ):
+        spoil()
+        another = digest_key(str(tmp_path))
+        assert another != key
+        assert not file.is_symlink()
+        assert digest_key(str(tmp_path)) == another
+    assert (tmp_path / "elsewhere").read_bytes() != another
+    assert digest_key("/nowhere") != digest_key("/nowhere"), "it goes on with one of this run's own"

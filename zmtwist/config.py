@@ -5,12 +5,17 @@ Defaults that depend on the host (paths, zm.conf) are None here and settled by `
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 
 from zmtwist.pipeline.monitor import Mode
+
+Level = Literal["debug", "info", "warn", "error"]
+"""Of log lines, the least first, as twisted.logger names them."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 DEFAULT_TRIGGERS = ("detection", "motion", "audio_event", "tracked_detection")
 
@@ -122,6 +127,8 @@ class WorkerConfig:
     starts_per_second: float = attrs.field(default=4.0, validator=above_zero)
     survive_restart: bool = True
     max_rss_mb: int = attrs.field(default=0, validator=not_below_zero)
+    log_level: Level = "info"
+    core_files: bool = False
     environment: dict[str, str] = attrs.field(factory=dict, validator=environment)
 
     def __attrs_post_init__(self) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
+from twisted.logger import Logger
+
 from zmtwist.config import MonitorOverride, WorkerConfig
+from zmtwist.durable import durable_write
+from zmtwist.guard import Guards
 from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import GraphText
@@ -17,9 +23,15 @@ from zmtwist.settings import Settings
 
 _LONGEST_FILE = 65_536
 
+KEY_FILE = "digest.key"
+KEY_BYTES = 32
 
-def composer(settings: Settings) -> Callable[[Monitor], Document | Refusal]:
-    """A function that composes any monitor's document under `settings`. Graph files are read anew at each call.
+log = Logger()
+
+
+def composer(settings: Settings, guards: Guards, key: bytes = b"") -> Callable[[Monitor], Document | Refusal]:
+    """A function that composes any monitor's document under `settings`, and tells `guards` its secrets. Graph files are read anew at each
+    call. `key` is that of the documents' digests.
 
     Composing is work, and most monitors are what they were: what the last call for a monitor gave is given again where nothing differs
     that it was made of.
@@ -38,10 +50,41 @@ def composer(settings: Settings) -> Callable[[Monitor], Document | Refusal]:
         if known is not None and known[:2] == (monitor, graph):
             return known[2]
         composed = compose(monitor, config.pipeline, override, graph=graph, inference=inference, plugins=plugins)
+        if isinstance(composed, Document):
+            guards.of(monitor.id).learn(composed.secrets, composed.store_root)
+            composed = attrs.evolve(composed, key=key)
         last[monitor.id] = monitor, graph, composed
         return composed
 
     return compose_one
+
+
+def digest_key(state: str) -> bytes:
+    """The key of documents' digests in `[paths] state`, made at the first start.
+
+    Without the old one, workers that are adopted look as if their documents had changed: they are started anew when their clips end.
+    """
+    path = Path(state, KEY_FILE)
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            status, key = os.fstat(file.fileno()), file.read(KEY_BYTES + 1)
+        if stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077 and len(key) == KEY_BYTES:
+            return key
+        problem = "it is not what was written, or others may read it"
+    except FileNotFoundError:
+        problem = ""
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        log.warn("the key of documents' digests is made anew: {path}: {problem}", path=str(path), problem=problem)
+    key = secrets.token_bytes(KEY_BYTES)
+    try:
+        durable_write(path, key)
+    except OSError as error:
+        log.warn(
+            "the key of documents' digests is this run's only: {path}: {error}", path=str(path), error=error.strerror
+        )
+    return key
 
 
 def plugins_of(worker: WorkerConfig) -> frozenset[str] | None:

@@ -41,7 +41,7 @@ _PLAIN_NAME = re.compile(r"(?:event-Monitor-)?[0-9.-]*(?:-video)?(?:\.[a-z0-9]{1
 class Guard:
     """What every text of one monitor's worker, camera and files passes, once, where it enters: what comes out may be kept and shown.
 
-    It knows the secrets of the monitor's latest documents: a worker may still run with the one before.
+    It knows the secrets of the monitor's latest documents: a worker may still run with the one before. May be used in any thread.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -79,7 +79,7 @@ class Guard:
         """`said`, by which something is known to the worker too and which is of no use but as it is: unchanged, or '' where it can't be."""
         if len(said) > most or UNSEEN.search(said) is not None:
             return ""
-        rest = next((said[len(root) :] for root in self._roots if said.startswith(root)), said)
+        rest = next((said[len(root) :] for root in tuple(self._roots) if said.startswith(root)), said)
         parts = [part for part in rest.split("/") if not _PLAIN_NAME.fullmatch(part)]
         return said if all(self._redacting.redact(part) == part for part in ("/".join(parts), *parts)) else ""
 
@@ -89,9 +89,10 @@ class Guard:
 
     @property
     def _redacting(self) -> Redactor:
-        if self._redactor is None:
-            self._redactor = Redactor(secret for told in self._documents for secret in told)
-        return self._redactor
+        redactor = self._redactor
+        if redactor is None:
+            self._redactor = redactor = Redactor(secret for told in tuple(self._documents) for secret in told)
+        return redactor
 
     def _room(self, most: int) -> int:
         """Characters that are looked at, of which four times as many as are shown are kept and the rest shows what is cut."""

@@ -21,11 +21,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.documents import composer
+from zmtwist.documents import composer, digest_key
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.debris import end_survivors
 from zmtwist.fleet.fleet import Fleet
-from zmtwist.fleet.hygiene import open_umask, raise_file_limit
+from zmtwist.fleet.hygiene import prepare_process
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.ledger import Ledger
 from zmtwist.fleet.legacy import Handover, LeaveAlone, Legacy
@@ -34,6 +34,7 @@ from zmtwist.fleet.lock import LockFile, say_that_it_ends, take_service_lock
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.fleet.zmdc import Zmdc
+from zmtwist.guard import Guards
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import options_of
 from zmtwist.ingest.reconcile import Reconciler
@@ -75,10 +76,6 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
-def _ignore(_happening: object) -> None:
-    pass
-
-
 @implementer(ICommander)
 class ZmNext(Service):
     """The whole of zmtwist, as twistd runs it.
@@ -95,7 +92,7 @@ class ZmNext(Service):
         reactor: Any,
         settings: Settings,
         *,
-        announce: Callable[[object], None] = _ignore,
+        announce: Callable[[object], None] = lambda _happening: None,
         ended: Callable[[], None] | None = None,
         wall: Callable[[], int] = wall_us,
         outside: Outside = REAL,
@@ -108,7 +105,8 @@ class ZmNext(Service):
         self._wall = wall
         self._starting: Deferred[None] | None = None
         self._lock: LockFile | None = None
-        self._compose = composer(settings)
+        self._guards, self._key = Guards(), b""
+        self._compose = composer(settings, self._guards)
         self.database = outside.database(reactor, settings.database)
         self.disk = outside.disk(reactor, 8)
         self._spool_thread = outside.disk(reactor, 1)
@@ -128,8 +126,7 @@ class ZmNext(Service):
         Raises `fleet.lock.AlreadyRunning` where another service works in the same `[paths] run`; then nothing was touched.
         """
         self._lock = take_service_lock(self._settings.run)
-        open_umask()
-        raise_file_limit()
+        prepare_process(core_files=self._settings.config.zmnext.worker.core_files)
         tune()
         Service.startService(self)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -161,7 +158,7 @@ class ZmNext(Service):
         a database that is away."""
         if settings is not None:
             self._settings, waiting = taken(self._settings, settings)
-            self._compose = composer(self._settings)
+            self._compose = composer(self._settings, self._guards, self._key)
             if waiting:
                 self.log.warn("zmnext: what changed here waits for the next start: {keys}", keys=", ".join(waiting))
         if self.fleet is None:
@@ -195,6 +192,8 @@ class ZmNext(Service):
         config = settings.config.zmnext
         for directory in (settings.socks, settings.run, settings.state):
             Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._key = digest_key(settings.state)
+        self._compose = composer(settings, self._guards, self._key)
         self.database.startService()
         self.disk.startService()
         self._spool_thread.startService()
@@ -224,6 +223,7 @@ class ZmNext(Service):
             queue_max=config.ingest.queue_max,
             options=options_of(config.ingest),
             thumbnails=possible(config.ingest.thumbnails),
+            guards=self._guards,
         )
         self.ingest.startService()
         await self.ingest.resume(await self._from_database(self.catalog.monitors))
@@ -254,6 +254,7 @@ class ZmNext(Service):
             kill_group=self._outside.kill_group,
             processes=self._outside.processes(self._reactor),
             legacy=self._legacy(),
+            guards=self._guards,
         )
         self.console = Console(self._reactor, StatusWriter(self.database), self.fleet.status, self._rates)
         self.console.startService()

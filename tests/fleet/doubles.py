@@ -28,6 +28,7 @@ from zmtwist.ingest.recording import Failing
 from zmtwist.interfaces import ICatalog, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.wire.messages import Response
 
 WATCHDOG = 30.0
 
@@ -208,6 +209,7 @@ class FakeLink:
         self.calls: list[str] = []
         self.drained: Deferred[None] = Deferred()
         self.drain_waits = False
+        self.answer = ""
         self.status = SimpleNamespace(video=None, audio=None, events=0, event_gaps=0)
 
     def start(self) -> None:
@@ -221,7 +223,7 @@ class FakeLink:
         self.calls.append("abort")
 
     def command(self, name: str, **fields: Any) -> Deferred[Any]:
-        return succeed((name, fields))
+        return succeed(Response(ok=True, message=self.answer or f"{name} {fields}"))
 
 
 @implementer(IEventSink)

@@ -22,6 +22,7 @@ from zmtwist.fleet.status import State
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink, ILinkObserver
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.wire.link import NotLinked
+from zmtwist.wire.messages import Response
 
 
 def test_the_parts_keep_their_promises(stage: Stage) -> None:
@@ -248,7 +249,7 @@ def test_lines_are_logged_by_monitor_redacted_bounded_and_the_last_kept(stage: S
     lines = [log for log in logs if "line" in log]
     assert lines[0]["line"] == "[A][WARN] login ***"
     assert (lines[0]["monitor_id"], lines[0]["log_level"].name, lines[0]["stream"]) == (1, "warn", "stdout")
-    assert len(lines[1]["line"]) == 1001
+    assert len(lines[1]["line"]) == 1000
     assert len(lines) <= 200
     kept = stage.fleet.status()[0].lines
     assert len(kept) == 100
@@ -477,6 +478,14 @@ def test_verbs_name_the_reason_why_a_monitor_is_not_there(stage: Stage) -> None:
         stage.fleet.restart(3)
 
 
+def test_what_a_worker_answers_is_guarded(stage: Stage) -> None:
+    started(stage, 1)
+    got: list[Response] = []
+    stage.link(1).answer = "no \x1b[2Jentry for s3cret-word\nor s%33cret%2Dword " + "x" * 100_000
+    stage.fleet.command(1, "assign_recording").addCallback(got.append)
+    assert got[0].message == "no  [2Jentry for *** or *** ".ljust(300, "x")
+
+
 def test_commands_go_to_the_workers_link(stage: Stage) -> None:
     started(stage, 1)
     got: list[object] = []
@@ -485,7 +494,7 @@ def test_commands_go_to_the_workers_link(stage: Stage) -> None:
     stage.fleet.hold(1)
     stage.advance(2)
     stage.fleet.command(1, "assign_recording").addErrback(lambda failure: got.append(failure.type))
-    assert got == [("assign_recording", {"event_id": 5}), NotLinked, NotLinked]
+    assert got == [Response(ok=True, message="assign_recording {'event_id': 5}"), NotLinked, NotLinked]
 
 
 def others_live(stage: Stage, seconds: float, *ids: int) -> None:

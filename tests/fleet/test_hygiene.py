@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from zmtwist.fleet.adopt import Adopted, Survivor
-from zmtwist.fleet.hygiene import RING_BYTES, shm_warning
+from zmtwist.fleet.hygiene import RING_BYTES, forbid_core_files, shm_warning
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.procfs import Linux
@@ -38,6 +38,21 @@ def test_the_file_limit_is_raised_as_far_as_it_goes(soft: int, hard: int, expect
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert process.stdout.split() == [str(n).encode() for n in (expected, expected, hard)]
+
+
+@pytest.mark.parametrize(("hard", "kept"), [(-1, -1), (4096, 4096)])
+def test_no_core_files_of_workers_either(hard: int, kept: int) -> None:
+    """As a worker sees it, which is a child: without memory, too, for handlers that take no notice of limits."""
+    code = (
+        f"import resource as r, subprocess, sys; r.setrlimit(r.RLIMIT_CORE, ({hard}, {hard}))\n"
+        "from zmtwist.fleet.hygiene import forbid_core_files; forbid_core_files()\n"
+        "see = 'import resource as r; print(*r.getrlimit(r.RLIMIT_CORE), open(\"/proc/self/coredump_filter\").read())'\n"
+        "subprocess.run([sys.executable, '-c', see], check=True)"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    limit, most, memory = process.stdout.split()
+    assert (int(limit), int(most), int(memory, 16)) == (0, kept, 0)
+    forbid_core_files("/nowhere")
 
 
 def test_little_shared_memory_is_a_warning_that_says_what_to_do(tmp_path: Path) -> None:

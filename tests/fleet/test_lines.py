@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from zmtwist.fleet import lines
 from zmtwist.fleet.lines import QUIET_LINES, Allowance, KeptLines, LineSplitter, Opening, Together
+from zmtwist.guard import Guard
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))
@@ -24,18 +25,14 @@ def test_an_endless_line_is_held_to_its_limit_only() -> None:
     assert splitter.feed(b"\nnext\n") == [b"x" * 100, b"next"]
 
 
-def test_a_line_can_not_forge_another_or_drive_a_terminal() -> None:
-    assert lines.clean(b"\x1b[31mred\r\x00\xe2\x80\xa8end\xff\n") == "[31mred end\ufffd"
-
-
 def test_openings_are_recognised() -> None:
-    told = lines.opening("[STORE][INFO] store: recording_opening token=3-1795338176-2 cause=zone motion")
+    told = lines.opening(b"[STORE][INFO] store: recording_opening token=3-1795338176-2 cause=zone motion")
     assert told == Opening("3-1795338176-2", "zone motion")
-    assert lines.opening("store: recording_opening cause=x") is None
+    assert lines.opening(b"store: recording_opening cause=x") is None
 
 
 def test_levels() -> None:
-    assert [lines.level(text) for text in ("[A][ERROR] x", "[A][WARN] x", "[A][DEBUG] x", "x")] == [
+    assert [lines.level(text) for text in (b"[A][ERROR] x", b"[A][WARN] x", b"[A][DEBUG] x", b"x")] == [
         "error",
         "warn",
         "debug",
@@ -45,9 +42,19 @@ def test_levels() -> None:
 
 def test_the_last_errors_are_those_that_tell_of_trouble() -> None:
     said = ["[A][INFO] up", "[A][ERROR] one", "could not load plugins/x.so", "[A][ERROR] two", "Error: three", "bye"]
-    assert lines.last_errors(said) == ("could not load plugins/x.so", "[A][ERROR] two", "Error: three")
-    assert lines.last_errors(["only this"]) == ("only this",)
-    assert lines.last_errors([]) == ()
+    for by_itself in (True, False):
+        told = lines.last_errors(said, by_itself)
+        assert told == ("could not load plugins/x.so", "[A][ERROR] two", "Error: three")
+    assert lines.last_errors([], True) == ()
+
+
+def test_a_killed_process_is_told_of_with_errors_only() -> None:
+    usual = ["[A][INFO] stream 0 failed over, 0 errors", "[A][WARN] slow", "[WorkerLink] client connected"]
+    assert lines.last_errors(usual, by_itself=False) == ()
+    assert lines.last_errors([*usual, "[A][ERROR] x"], by_itself=False) == ("[A][ERROR] x",)
+    # Why it ended by itself it may have told in other words, but not in those that all is well.
+    assert lines.last_errors([*usual, "usage: zm-core"], by_itself=True) == ("usage: zm-core",)
+    assert lines.last_errors(["[A][INFO] stopping", "[A][DEBUG] x"], by_itself=True) == ()
 
 
 def test_a_flood_is_held_back_and_counted() -> None:
@@ -88,13 +95,14 @@ def test_one_alone_has_its_whole_burst() -> None:
 
 
 def test_kept_lines_are_made_fit_to_be_shown_once_and_bounded() -> None:
-    made: list[bytes] = []
+    made: list[str | bytes] = []
 
-    def text(raw: bytes) -> str:
-        made.append(raw)
-        return lines.clean(raw)[:10]
+    class Noting(Guard):
+        def text(self, said: str | bytes, most: int = 10) -> str:
+            made.append(said)
+            return super().text(said, 10)
 
-    kept = KeptLines(3, text)
+    kept = KeptLines(3, Noting())
     kept.add_raw(b"gone")
     kept.add("as it is")
     kept.add_raw(b"\x1b raw")

@@ -16,12 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
+from zmtwist.config import Level
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.process import CannotSpawn, Child, Command
-from zmtwist.redact import Redactor
+from zmtwist.guard import Guard
 
 CHILD = """
 import json, os, signal, sys, time
@@ -59,7 +60,7 @@ class Watcher:
 
 def spawn(directory: Path, code: str, document: bytes = b"", stop_timeout: float = 10.0) -> tuple[Child, Watcher]:
     watcher = Watcher()
-    child = Child(reactor, of_monitor(7), watcher, Redactor(["s3cret-word"]).redact, stop_timeout)
+    child = Child(reactor, of_monitor(7), watcher, Guard(["s3cret-word"]), stop_timeout)
     command = Command(sys.executable, ("-c", code), {"PATH": os.defpath, "ZONE": "x"}, str(directory), document)
     with LockFile.take(str(directory / "lock")) as lock:
         child.spawn(reactor, command, lock.fd)
@@ -160,10 +161,11 @@ async def test_lines_of_both_streams_are_redacted_bounded_and_understood(tmp_pat
     lines = child.lines()
     assert watcher.openings == [Opening("7-1-2", "continuous")]
     assert "no end" in lines
-    assert max(map(len, lines)) == 1001
+    assert max(map(len, lines)) == 1000
     assert not any("s3cret" in line for line in lines)
-    assert len(child.errors()) == 1
-    assert "refused" in child.errors()[0]
+    errors = child.errors(Exit(code=3))
+    assert len(errors) == 1
+    assert "refused" in errors[0]
 
 
 @pytest_twisted.ensureDeferred
@@ -178,11 +180,11 @@ async def test_a_program_that_can_not_be_run_shows_as_its_exit(tmp_path: Path) -
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
     watcher = Watcher()
-    child = Child(reactor, of_monitor(7), watcher, str, 1.0)
+    child = Child(reactor, of_monitor(7), watcher, Guard(), 1.0)
     with LockFile.take(str(tmp_path / "lock")) as lock:
         child.spawn(reactor, Command(str(program), (), {"PATH": os.defpath}, str(tmp_path)), lock.fd)
     assert (await watcher.ended.addTimeout(10, reactor)).code in (126, 127)
-    assert child.errors()
+    assert child.errors(Exit(code=127))
 
 
 def test_without_its_launcher_nothing_is_spawned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,21 +194,35 @@ def test_without_its_launcher_nothing_is_spawned(tmp_path: Path, monkeypatch: py
 
 
 def test_a_flood_costs_no_redaction_but_of_what_is_logged_or_shown_and_its_openings_are_heard() -> None:
-    redacted: list[str] = []
+    guarded: list[str | bytes] = []
 
-    def redact(text: str) -> str:
-        redacted.append(text)
-        return Redactor(["s3cret-word"]).redact(text)
+    class Noting(Guard):
+        def text(self, said: str | bytes, most: int = 1000) -> str:
+            guarded.append(said)
+            return super().text(said, most)
 
     watcher = Watcher()
-    child = Child(Clock(), of_monitor(7), watcher, redact, 1.0)
+    child = Child(Clock(), of_monitor(7), watcher, Noting(["s3cret-word"]), 1.0)
     with capturedLogs() as logs:
         child.errReceived(b"[A][ERROR] s3cret-word\n\n \n" * 1000)
         child.errReceived(b"store: recording_opening token=7-1-2 cause=zone\n[A][ERROR] s3cret-word at last\n")
-    assert len(redacted) == len(logs) == 200
+    assert len(guarded) == len(logs) == 200
     assert watcher.openings == [Opening("7-1-2", "zone")]
     assert len(child.lines()) == 100
     assert child.lines()[-2:] == ("store: recording_opening token=7-1-2 cause=zone", "[A][ERROR] *** at last")
-    assert child.errors()[-1] == "[A][ERROR] *** at last"
+    assert child.errors(Exit(signal=9))[-1] == "[A][ERROR] *** at last"
     assert not any("s3cret" in line for line in child.lines())
-    assert len(redacted) == 300, "each line that is shown, once"
+    assert len(guarded) == 300, "each line that is shown, once"
+    assert child.unlogged == 802
+
+
+@pytest.mark.parametrize(("least", "logged"), [("debug", 5), ("info", 3), ("warn", 2), ("error", 1)])
+def test_lines_below_the_level_that_is_asked_for_are_only_counted(least: Level, logged: int) -> None:
+    watcher = Watcher()
+    child = Child(Clock(), of_monitor(7), watcher, Guard(), 1.0, least=least)
+    with capturedLogs() as logs:
+        child.outReceived(b"[C][DEBUG] a group of pictures\n[C][INFO] up\n[C][WARN] slow\n[C][ERROR] down\n")
+        child.outReceived(b"[S][DEBUG] store: recording_opening token=7-1-2 cause=zone\n")
+    assert tuple(log["line"] for log in logs) == child.lines()
+    assert (len(child.lines()), child.unlogged) == (logged, 5 - logged)
+    assert watcher.openings == [Opening("7-1-2", "zone")]

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from tests.ingest.places import place_in
 from zmtwist.changes import AddData
+from zmtwist.guard import Guard
 from zmtwist.ingest.assets import AssetsInvalid, look
 from zmtwist.ingest.synopses import Synopses
 from zmtwist.wire.details import ReviewAssets
@@ -35,7 +36,7 @@ def manifest(place: Any) -> Path:
 
 def test_assets_are_noted_as_they_were_told(place):
     told = ReviewAssets(monitor_id=3, event_id=7, tubes=({"label": "dog"},))
-    assert json.loads(look(place, told)) == {
+    assert json.loads(look(place, told, Guard())) == {
         "type": "review_assets",
         "path": "synopsis/manifest.json",
         "tubes": 1,
@@ -45,7 +46,7 @@ def test_assets_are_noted_as_they_were_told(place):
 
 
 def test_what_the_wire_cut_is_read_from_disk(place):
-    assert json.loads(look(place, None)) == {
+    assert json.loads(look(place, None, Guard())) == {
         "type": "review_assets", "path": "synopsis/manifest.json", "tubes": 4, "plates": 1, "labels": ["person", "car"],
         "t_start_us": 5, "t_end_us": 9,
     }  # fmt: skip
@@ -54,7 +55,7 @@ def test_what_the_wire_cut_is_read_from_disk(place):
 @pytest.mark.parametrize("base", ["../3", "/etc", "a/../../b", "", ".", "x\0y", "a" * 300])
 def test_a_base_that_leads_elsewhere_is_refused(place, base):
     with pytest.raises(AssetsInvalid, match="path_base"):
-        look(place, ReviewAssets(path_base=base))
+        look(place, ReviewAssets(path_base=base), Guard())
 
 
 def test_a_link_that_leads_out_is_refused(place, tmp_path):
@@ -62,12 +63,12 @@ def test_a_link_that_leads_out_is_refused(place, tmp_path):
     manifest(place).parent.rename(elsewhere)
     (Path(place.directory) / "synopsis").symlink_to(elsewhere)
     with pytest.raises(AssetsInvalid, match="leads out"):
-        look(place, None)
+        look(place, None, Guard())
     manifest(place).parent.unlink()
     manifest(place).parent.mkdir()
     manifest(place).symlink_to(elsewhere / "manifest.json")
     with pytest.raises(AssetsInvalid, match="leads out"):
-        look(place, ReviewAssets())
+        look(place, ReviewAssets(), Guard())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_manifest_that_says_something_else_is_refused(place, content, reason):
     if content is not None:
         manifest(place).write_bytes(content)
     with pytest.raises(AssetsInvalid, match=reason):
-        look(place, None)
+        look(place, None, Guard())
 
 
 class Now:

@@ -113,7 +113,12 @@ class Adopted:
         """That there are none."""
         return (NO_LINES,)
 
-    def errors(self) -> tuple[str, ...]:
+    @property
+    def unlogged(self) -> int:
+        """Not known."""
+        return 0
+
+    def errors(self, ended: Exit) -> tuple[str, ...]:
         """None are known."""
         return ()
 

@@ -17,8 +17,8 @@ from zmtwist.fleet.post import Post
 from zmtwist.fleet.process import CannotSpawn, Child, Command, Reports
 from zmtwist.fleet.record import Record, write_record
 from zmtwist.fleet.run import Run, Surroundings
+from zmtwist.guard import Guard
 from zmtwist.pipeline.document import Document
-from zmtwist.redact import Redactor
 
 T = TypeVar("T")
 
@@ -47,17 +47,18 @@ def fill(post: Post, around: Surroundings, spawn: Callable[[LockFile], T], adopt
 
 
 def spawn_child(
-    around: Surroundings, post: Post, command: Command, lock: LockFile, reports: Reports, redact: Callable[[str], str]
+    around: Surroundings, post: Post, command: Command, lock: LockFile, reports: Reports, guard: Guard
 ) -> Child:
     """Spawn the process of a post. Raises CannotSpawn."""
     child = Child(
         IReactorTime(around.reactor),
         post.whose,
         reports,
-        redact,
+        guard,
         around.settings.zmnext.worker.stop_timeout_seconds,
         around.kill_group,
         around.together,
+        around.settings.zmnext.worker.log_level,
     )
     child.spawn(around.reactor, command, lock.fd)
     return child
@@ -147,13 +148,12 @@ def _spawn(
 ) -> Run:
     clear(around.settings, monitor_id, around.processes)
     command = prepare(around.settings, monitor_id, document, storage)
-    redact = Redactor(document.secrets).redact
     run = Run(
         around,
         monitor_id,
         post.socket,
         life,
-        lambda: spawn_child(around, post, command, lock, reports, redact),
+        lambda: spawn_child(around, post, command, lock, reports, around.guards.of(monitor_id)),
         digest=document.digest,
         document=document,
     )

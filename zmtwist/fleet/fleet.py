@@ -35,6 +35,7 @@ from zmtwist.fleet.status import InferenceStatus, State, Transition, WorkerStatu
 from zmtwist.fleet.storages import OnDisk, Storages
 from zmtwist.fleet.watching import Watchdog
 from zmtwist.fleet.worker import IDLE, Worker
+from zmtwist.guard import Guards
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
@@ -92,6 +93,7 @@ class Fleet(Service):
         legacy: Legacy | None = None,
         in_thread: Callable[[Callable[[], None]], Deferred[None]] | None = None,
         connect: Connect | None = None,
+        guards: Guards | None = None,
     ) -> None:
         self._clock = IReactorTime(reactor)
         self._settings = settings
@@ -117,6 +119,7 @@ class Fleet(Service):
             storages=Storages(self._clock, on_disk),
             connect=connect or connect_by(reactor),
             kill_group=kill_group,
+            guards=guards or Guards(),
         )
         self._choice = Choice()
         self._reconciled = False

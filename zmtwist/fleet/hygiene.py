@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+from contextlib import suppress
+from pathlib import Path
 
 from twisted.logger import Logger
 
@@ -14,6 +16,14 @@ OPEN_FILES = 16_384
 """The descriptors that are asked for. We need about six for each worker, and distributions begin with 1,024."""
 
 CLOSED_UMASK, OPEN_UMASK = 0o077, 0o022
+
+
+def prepare_process(*, core_files: bool) -> None:
+    """Set right what workers inherit, once, before the first is spawned."""
+    open_umask()
+    raise_file_limit()
+    if not core_files:
+        forbid_core_files()
 
 
 def open_umask() -> None:
@@ -35,6 +45,18 @@ def raise_file_limit() -> int:
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return max(soft, wanted)
+
+
+def forbid_core_files(filter_file: str = "/proc/self/coredump_filter") -> None:
+    """Have no crash of this process or of its workers leave the cameras' passwords on disk.
+
+    The limit does for the kernel's own files and for systemd-coredump. A handler that takes no notice of it is given no memory: that is
+    inherited by workers too.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    with suppress(OSError):  # a kernel without such a file
+        Path(filter_file).write_text("0")
 
 
 class SharedMemory:

@@ -32,8 +32,8 @@ from zmtwist.fleet.process import KEPT_LINES, CannotSpawn, Command
 from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.run import Process, Surroundings
 from zmtwist.fleet.status import Change, InferenceStatus, State
+from zmtwist.guard import Guard
 from zmtwist.programs import INFER, Program, environment_for, find_infer
-from zmtwist.redact import mask
 
 PROBE_SECONDS = 0.25
 """Between two looks whether its socket answers, while that has not."""
@@ -194,7 +194,7 @@ class Inference:
         self._lines = (self._lines + process.lines())[-KEPT_LINES:]
         clear_post(self._post)
         told_to = self._core.state is State.STOPPING
-        self._give_up(Verdict(False, str(ended)) if told_to else judge(ended, process.errors(), LAUNCHER_EXITS))
+        self._give_up(Verdict(False, str(ended)) if told_to else judge(ended, process.errors(ended), LAUNCHER_EXITS))
 
     # Inside.
 
@@ -216,7 +216,7 @@ class Inference:
             directory=program.directory,
             ends_with_us=not settings.zmnext.worker.survive_restart,
         )
-        self._process = process = spawn_child(self._around, self._post, command, lock, self, mask)
+        self._process = process = spawn_child(self._around, self._post, command, lock, self, Guard())
         self._digest, self._adopted = _digest(command.program, command.arguments), False
         write_down(self._around, self._post, process.pid, command, self._digest)
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import attrs
 
-LINE_BYTES = 16_384
-"""The longest line that is looked at. Longer than what is shown, so that a cut never leaves half a secret that nothing recognises."""
+from zmtwist.config import Level
+from zmtwist.guard import LINE, Guard
 
-SHOWN_CHARACTERS = 1_000
-"""The longest line that is logged or kept."""
+LINE_BYTES = 16_384
+"""The longest line that is looked at: the guard wants to see more than it shows, so that a cut never leaves half a secret."""
 
 QUIET_LINES = 20
 """So many lines of a burst a worker may log whatever the others do."""
 
 _OPENING_MARK = b"recording_opening"
 _OPENING = re.compile(r"store: recording_opening token=(?P<token>\S+) cause=(?P<cause>.*)")
-_LEVEL = re.compile(r"\[(DEBUG|TRACE|INFO|WARN|WARNING|ERROR|FATAL)\]")
+_LEVEL = re.compile(rb"\[(DEBUG|TRACE|INFO|WARN|WARNING|ERROR|FATAL)\]")
+_LEVELS: Mapping[bytes, Level] = {
+    b"DEBUG": "debug",
+    b"TRACE": "debug",
+    b"WARN": "warn",
+    b"WARNING": "warn",
+    b"ERROR": "error",
+    b"FATAL": "error",
+}
+_WELL = re.compile(r"\[(DEBUG|TRACE|INFO)\]")
 _TROUBLE = re.compile(r"\[(ERROR|FATAL)\]|\b(error|failed|cannot|could not|unable)\b", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class LineSplitter:
@@ -53,19 +61,9 @@ class LineSplitter:
         self._rest += part[: self._limit - len(self._rest)]
 
 
-def clean(line: bytes) -> str:
-    """A line as one line of text: control characters, which could forge log lines or drive a terminal, become spaces."""
-    return _CONTROL.sub(" ", line.decode("utf-8", "replace")).strip()
-
-
-def shown(line: str) -> str:
-    """A line no longer than is logged; redact it before."""
-    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"
-
-
 @attrs.frozen
 class Opening:
-    """A clip's opening, as a worker's log tells it (worker.md, 1)."""
+    """A clip's opening, as a worker's log tells it (doc/reference/wire.md). Not guarded yet."""
 
     token: str
     cause: str
@@ -76,9 +74,9 @@ def may_tell_opening(raw: bytes) -> bool:
     return _OPENING_MARK in raw
 
 
-def opening(line: str) -> Opening | None:
+def opening(raw: bytes) -> Opening | None:
     """The opening that this line tells of, if it does."""
-    found = _OPENING.search(line)
+    found = _OPENING.search(raw.decode("utf-8", "replace"))
     return Opening(found["token"], found["cause"].strip()) if found else None
 
 
@@ -102,31 +100,29 @@ def sign(raw: bytes) -> Sign | None:
     return "unconnected" if found[1] or int(found[2]) >= _FUTILE_ATTEMPTS else None
 
 
-def level(line: str) -> str:
+def level(raw: bytes) -> Level:
     """The level that a worker's line claims, as twisted.logger names it; info where it claims none."""
-    found = _LEVEL.search(line)
-    word = found[1] if found else "INFO"
-    return {
-        "DEBUG": "debug",
-        "TRACE": "debug",
-        "WARN": "warn",
-        "WARNING": "warn",
-        "ERROR": "error",
-        "FATAL": "error",
-    }.get(word, "info")
+    found = _LEVEL.search(raw)
+    return _LEVELS.get(found[1], "info") if found else "info"
 
 
-def last_errors(lines: Iterable[str], most: int = 3) -> tuple[str, ...]:
-    """The last lines that tell of trouble, oldest first; the last line at all where none does."""
-    every = tuple(lines)
-    return tuple(line for line in every if _TROUBLE.search(line))[-most:] or every[-1:]
+def last_errors(lines: Iterable[str], by_itself: bool, most: int = 3) -> tuple[str, ...]:
+    """The last lines that tell of trouble, oldest first.
+
+    A process that has ended `by_itself` may have told why in other words: then it is the last line, unless that says that all is well.
+    One that was killed had no time to tell.
+    """
+    every = [line for line in lines if _TROUBLE.search(line) or not _WELL.search(line)]
+    return tuple(line for line in every if _TROUBLE.search(line) and not _WELL.search(line))[-most:] or (
+        tuple(every[-1:]) if by_itself else ()
+    )
 
 
 class KeptLines:
-    """The last lines. Those that come in too fast stay as they are until somebody wants to see them; then `text` makes them fit to be."""
+    """The last lines. Those that come in too fast pass `guard` only when somebody wants to see them."""
 
-    def __init__(self, most: int, text: Callable[[bytes], str]) -> None:
-        self._text = text
+    def __init__(self, most: int, guard: Guard) -> None:
+        self._guard = guard
         self._lines: deque[str | bytes] = deque(maxlen=most)
 
     def add(self, line: str) -> None:
@@ -135,11 +131,11 @@ class KeptLines:
 
     def add_raw(self, raw: bytes) -> None:
         """Keep a line that may not. A long one is made fit at once, which bounds what is held."""
-        self._lines.append(raw if len(raw) <= SHOWN_CHARACTERS else self._text(raw))
+        self._lines.append(raw if len(raw) <= LINE else self._guard.text(raw, LINE))
 
     def texts(self) -> tuple[str, ...]:
         """All of them, fit to be shown, oldest first. Each is made so only once."""
-        texts = [self._text(line) if isinstance(line, bytes) else line for line in self._lines]
+        texts = [self._guard.text(line, LINE) if isinstance(line, bytes) else line for line in self._lines]
         self._lines.clear()
         self._lines.extend(texts)
         return tuple(filter(None, texts))

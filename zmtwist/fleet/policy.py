@@ -74,7 +74,7 @@ class Verdict:
 
 
 def judge(ended: Exit, errors: Sequence[str] = (), meanings: Mapping[int, str] = EXIT_MEANING) -> Verdict:
-    """Classify an exit. `errors` are the last error lines, already redacted; they are the reason where it is fatal.
+    """Classify an exit. `errors` are the last error lines, already guarded; they are the reason where it is fatal.
 
     `meanings`: what the program's exits mean, where that is known.
     """

@@ -15,6 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from zmtwist.config import LEVELS, Level
 from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.lines import (
     Allowance,
@@ -23,17 +24,16 @@ from zmtwist.fleet.lines import (
     Opening,
     Sign,
     Together,
-    clean,
     last_errors,
     level,
     may_tell_opening,
     opening,
-    shown,
     sign,
 )
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import Whose
 from zmtwist.fleet.procfs import LOCK_FD
+from zmtwist.guard import LINE, Guard
 
 KEPT_LINES = 100
 
@@ -81,7 +81,11 @@ class Reports(Protocol):
 
 
 class Child(ProcessProtocol):
-    """One process and its process group. Use it for one `spawn`."""
+    """One process and its process group. Use it for one `spawn`.
+
+    Lines of a level below `least` are no use but to the worker's makers: they are only counted (`unlogged`, with those beyond what may be
+    logged).
+    """
 
     log = Logger()
 
@@ -90,21 +94,24 @@ class Child(ProcessProtocol):
         clock: IReactorTime,
         whose: Whose,
         reports: Reports,
-        redact: Callable[[str], str],
+        guard: Guard,
         stop_timeout_seconds: float,
         kill_group: Callable[[int, int], None] = os.killpg,
         together: Together | None = None,
+        least: Level = "info",
     ) -> None:
         self._clock = clock
         self._whose = whose
         self._reports = reports
-        self._redact = redact
+        self._guard = guard
         self._stop_timeout_seconds = stop_timeout_seconds
         self._kill_group = kill_group
         self._splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
         self._allowance = Allowance()
         self._together = together or Together()
-        self._kept = KeptLines(KEPT_LINES, lambda raw: shown(redact(clean(raw))))
+        self._least = LEVELS.index(least)
+        self.unlogged = 0
+        self._kept = KeptLines(KEPT_LINES, guard)
         self._pipes_deadline: IDelayedCall | None = None
         self._ending: Ending | None = None
         self._ended: Exit | None = None
@@ -112,12 +119,12 @@ class Child(ProcessProtocol):
         self.pid: int | None = None
 
     def lines(self) -> tuple[str, ...]:
-        """Its last lines of output, redacted, oldest first."""
+        """Its last lines of output, guarded, oldest first."""
         return self._kept.texts()
 
-    def errors(self) -> tuple[str, ...]:
-        """Those of its last lines that tell of trouble, oldest first."""
-        return last_errors(self._kept.texts())
+    def errors(self, ended: Exit) -> tuple[str, ...]:
+        """Those of its last lines that tell why it ended so, oldest first."""
+        return last_errors(self._kept.texts(), by_itself=ended.signal is None)
 
     def spawn(self, reactor: IReactorProcess, command: Command, lock_fd: int) -> None:
         """Start it, with the lock that `lock_fd` has. Raises CannotSpawn; then it is not there and nothing more is reported."""
@@ -188,20 +195,25 @@ class Child(ProcessProtocol):
         return transport
 
     def _line(self, raw: bytes, stream: str) -> None:
-        """Of a worker that floods us, most lines are only counted and kept as they are: to redact a line is the dear part."""
-        told = opening(clean(raw)) if may_tell_opening(raw) else None
+        """Of a worker that floods us, most lines are only counted and kept as they are: to guard a line is the dear part."""
+        told = opening(raw) if may_tell_opening(raw) else None
         if told is not None:
             self._reports.opening_logged(told)
         elif (said := sign(raw)) is not None:
             self._reports.sign_logged(said)
         if not raw or raw.isspace():
             return
+        claimed = level(raw)
+        if LEVELS.index(claimed) < self._least:
+            self.unlogged += 1
+            return
         now = self._clock.seconds()
         self._allowance, allowed, refused = self._allowance.take(now, lambda: self._together.take(now))
         if not allowed:
+            self.unlogged += 1
             self._kept.add_raw(raw)
             return
-        line = shown(self._redact(clean(raw)))
+        line = self._guard.text(raw, LINE)
         self._kept.add(line)
         if refused:
             self.log.warn(
@@ -211,7 +223,7 @@ class Child(ProcessProtocol):
                 count=refused,
             )
         self.log.emit(
-            LogLevel.levelWithName(level(line)),
+            LogLevel.levelWithName(claimed),
             "{whose}: {line}",
             whose=self._whose.name,
             monitor_id=self._whose.monitor_id,

@@ -16,13 +16,15 @@ from zmtwist.fleet.camera import Connect
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.lines import Together
 from zmtwist.fleet.machine import Life
-from zmtwist.fleet.policy import Phase, Signs, sample_interval
+from zmtwist.fleet.policy import Exit, Phase, Signs, sample_interval
 from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
 from zmtwist.fleet.storages import Storages
+from zmtwist.guard import Guards
 from zmtwist.interfaces import IEventSink, ILinkObserver
 from zmtwist.pipeline.capture import MAIN_STREAM
 from zmtwist.pipeline.document import Document
+from zmtwist.wire.guarded import GuardedSink, guarded_response
 from zmtwist.wire.link import LinkStatus
 from zmtwist.wire.messages import Response
 
@@ -58,10 +60,14 @@ class Process(Protocol):
         """Its number."""
 
     def lines(self) -> tuple[str, ...]:
-        """Its last lines of output, redacted, oldest first."""
+        """Its last lines of output, guarded, oldest first."""
 
-    def errors(self) -> tuple[str, ...]:
-        """Those of its last lines that tell of trouble."""
+    @property
+    def unlogged(self) -> int:
+        """Lines of output that were not logged."""
+
+    def errors(self, ended: Exit) -> tuple[str, ...]:
+        """Those of its last lines that tell why it ended so."""
 
     def stop(self, at_most: float = float("inf")) -> None:
         """See to it that it ends, killed after `at_most` seconds at the latest. Asked again, go on with the same stop."""
@@ -110,6 +116,11 @@ class Surroundings:
     connect: Connect
     kill_group: Callable[[int, int], None] = os.killpg
     together: Together = attrs.field(factory=Together)
+    guards: Guards = attrs.field(factory=Guards)
+
+    def sink_of(self, monitor_id: int) -> GuardedSink:
+        """What takes all that this monitor's worker says."""
+        return GuardedSink(self.sink, self.guards.of(monitor_id))
 
 
 @implementer(ILinkObserver)
@@ -145,13 +156,14 @@ class Run:
         self._stats_at: float | None = None
         self._drained: Deferred[None] | None = None
         self._monitor_id = monitor_id
+        self._guard = around.guards.of(monitor_id)
         self._life = life
         self._clock = clock
         self.link = around.make_link(
             around.reactor,
             socket,
             monitor_id,
-            around.sink,
+            around.sink_of(monitor_id),
             self,
             wall=around.wall,
             sample_seconds=sample_interval(config.watchdog_seconds),
@@ -182,6 +194,10 @@ class Run:
         """See to it that the process ends, within `at_most` seconds; read on until it has. Asked again, go on with the same stop."""
         self.child.stop(at_most)
         self._drain()
+
+    def command(self, name: str, /, **fields: Any) -> Deferred[Response]:
+        """Send one COMMAND; fails as the link's does."""
+        return self.link.command(name, **fields).addCallback(guarded_response, self._guard)
 
     def leave(self) -> None:
         """Let the link go and have no more to do with the process, which runs on."""

@@ -78,7 +78,8 @@ class WorkerStatus:
     """All that is known of one monitor's worker. Wall times in microseconds since the epoch; None where there is nothing to tell.
 
     `last_exit` is how its latest process ended, `next_start_us` when it will be spawned if nothing else happens, `digest` that of
-    the running document (of the next one, while none runs), `lines` its last log lines, redacted, oldest first. Of its socket:
+    the running document (of the next one, while none runs), `lines` its last log lines, guarded, oldest first; `unlogged_lines` were only
+    counted, for their level or for there being too many. Of its socket:
     `media_age_seconds` since media were last seen, `worker_events` received and `missed_events` not received since it was started.
     """
 
@@ -96,6 +97,7 @@ class WorkerStatus:
     worker_events: int = 0
     missed_events: int = 0
     lines: tuple[str, ...] = ()
+    unlogged_lines: int = 0
     legacy: str = ""
     """What the operator should know of ZoneMinder's own capture of this monitor, '' where there is nothing."""
     adopted: bool = False

@@ -54,6 +54,7 @@ class Worker:
         self._launching: object = None
         self._last_exit: Exit | None = None
         self._lines: tuple[str, ...] = ()
+        self._unlogged = 0
         self._restarts = Restarts()
         self._idle_waiters: list[Deferred[None]] = []
         config = around.settings.zmnext.worker
@@ -134,6 +135,7 @@ class Worker:
         A restart waits for the end of the clip that records, within bounds. `waits_for`: what has to come before a start (see `proceed`).
         """
         self._document, self._waits_for = document, waits_for
+        self._around.guards.of(self.monitor_id).learn(document.secrets, document.store_root)
         if waits_for and self._run is None:
             self._life.stop(waits_for)
         elif self._run is not None and self.state in UP:
@@ -203,7 +205,7 @@ class Worker:
         """Send a COMMAND; fails with NotLinked while nothing runs, else as the link's does."""
         if self._run is None:
             return fail(NotLinked(f"monitor {self.monitor_id} has no worker now: it is {self.state}"))
-        return self._run.link.command(name, **fields)
+        return self._run.command(name, **fields)
 
     def status(self) -> WorkerStatus:
         """Everything there is to tell of it."""
@@ -226,6 +228,7 @@ class Worker:
             worker_events=link.events if link else 0,
             missed_events=link.event_gaps if link else 0,
             lines=self._all_lines(),
+            unlogged_lines=self._unlogged + (run.child.unlogged if run else 0),
             adopted=run.adopted if run else False,
             restart_due=self._recycle.reason,
             not_recording=self._vitals.not_recording(self._document),
@@ -272,7 +275,9 @@ class Worker:
     def opening_logged(self, told: Opening) -> None:
         """See `process.Reports`."""
         if self._run is not None:
-            self._around.sink.logged_opening(self.monitor_id, told.token, told.cause, self._around.wall())
+            self._around.sink_of(self.monitor_id).logged_opening(
+                self.monitor_id, told.token, told.cause, self._around.wall()
+            )
 
     def sign_logged(self, sign: Sign) -> None:
         """See `process.Reports`."""
@@ -334,8 +339,9 @@ class Worker:
         self._recycle.cancel()
         await run.close()
         told_to = self.state is State.STOPPING
-        verdict = Verdict(False, str(ended)) if told_to else judge(ended, run.child.errors())
+        verdict = Verdict(False, str(ended)) if told_to else judge(ended, run.child.errors(ended))
         self._lines = self._all_lines()
+        self._unlogged += run.child.unlogged
         self._run = None
         try:
             clear_socket(worker_post(self._around.settings, self.monitor_id))

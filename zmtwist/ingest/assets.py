@@ -9,9 +9,11 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from zmtwist.guard import Guard
 from zmtwist.ingest.data import dumped
 from zmtwist.ingest.remarks import short
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS, MalformedDetail, ReviewAssets, decode_detail
+from zmtwist.wire.guarded import guarded_detail
 from zmtwist.zm.paths import EventPlace
 
 MANIFEST = "manifest.json"
@@ -23,9 +25,9 @@ class AssetsInvalid(Exception):
     """What the worker said, or what lies on disk, is nothing to rely on; the text says why."""
 
 
-def look(place: EventPlace, told: ReviewAssets | None) -> str:
+def look(place: EventPlace, told: ReviewAssets | None, guard: Guard) -> str:
     """The `Event_Data` JSON that notes the assets of the event at `place`. `told` is what the worker said, None where the wire cut it:
-    then the manifest is read from disk.
+    then the manifest is read from disk, through the monitor's `guard`.
 
     Raises `AssetsInvalid` or `OSError`.
     """
@@ -41,7 +43,7 @@ def look(place: EventPlace, told: ReviewAssets | None) -> str:
         raise AssetsInvalid(f"there is no {manifest}") from None
     if not stat.S_ISREG(status.st_mode):
         raise AssetsInvalid(f"{manifest} is not a file")
-    assets = told if told is not None else _read(actual, status.st_size)
+    assets = told if told is not None else _read(actual, status.st_size, guard)
     if assets.monitor_id not in (None, place.monitor_id) or assets.event_id not in (0, place.event_id):
         raise AssetsInvalid(
             f"{manifest} is of event {assets.event_id} of monitor {assets.monitor_id}, not of event {place.event_id} of "
@@ -58,11 +60,11 @@ def relative_base(path_base: str) -> PurePosixPath:
     return base
 
 
-def _read(manifest: Path, size: int) -> ReviewAssets:
+def _read(manifest: Path, size: int, guard: Guard) -> ReviewAssets:
     if size > MAX_MANIFEST:
         raise AssetsInvalid(f"{manifest} is {size} bytes long, over {MAX_MANIFEST}")
     try:
-        detail = decode_detail(EVENT_REVIEW_ASSETS, manifest.read_bytes())
+        detail = guarded_detail(decode_detail(EVENT_REVIEW_ASSETS, manifest.read_bytes()), guard)
     except MalformedDetail as error:
         raise AssetsInvalid(f"{manifest} is not readable: {error}") from None
     if not isinstance(detail, ReviewAssets):

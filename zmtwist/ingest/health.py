@@ -5,13 +5,11 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from zmtwist.redact import mask
 from zmtwist.wire.details import EVENT_SNAPSHOT, Lifecycle, StreamState
 from zmtwist.wire.messages import Event
 
 EVENT_STATE_CHANGED = 0x0201
 MAX_STREAMS = 16
-MAX_MESSAGE = 300
 
 _STAGES = {
     0x0101: ("connection", True),
@@ -40,7 +38,7 @@ _STREAM_STATES = {
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """Something that failed and is not restored: `connection`, `prime capture` or `capture`. `message` is the worker's, masked."""
+    """Something that failed and is not restored: `connection`, `prime capture` or `capture`. `message` is the worker's."""
 
     what: str
     since_us: int
@@ -48,7 +46,7 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class StreamHealth(msgspec.Struct, frozen=True):
-    """One stream of the camera: `connected`, `reconnecting` or `disconnected`, since when, and the worker's words, masked."""
+    """One stream of the camera: `connected`, `reconnecting` or `disconnected`, since when, and the worker's words."""
 
     stream_id: int
     state: str
@@ -84,7 +82,7 @@ class Health(msgspec.Struct, frozen=True):
             return self._stream(detail, at_us)
         if event.code == EVENT_STATE_CHANGED:
             name = event.state_name or ("" if event.state is None else str(event.state))
-            return replace(self, state=mask(name)[:MAX_MESSAGE], state_us=at_us) if name else self
+            return replace(self, state=name, state_us=at_us) if name else self
         code = event.code
         if code == EVENT_SNAPSHOT:  # the last of the others, to whoever comes later
             kind = detail.type if isinstance(detail, Lifecycle) else ""
@@ -93,7 +91,7 @@ class Health(msgspec.Struct, frozen=True):
             return self
         what, failed = _STAGES[code]
         said = detail.message if isinstance(detail, Lifecycle) else event.message
-        message = _line(said or "")
+        message = said or ""
         known = next((trouble for trouble in self.troubles if trouble.what == what), None)
         others = tuple(trouble for trouble in self.troubles if trouble.what != what)
         if not failed:
@@ -107,7 +105,7 @@ class Health(msgspec.Struct, frozen=True):
         state = _STREAM_STATES[said.event]
         known = next((stream for stream in self.streams if stream.stream_id == said.stream_id), None)
         since = known.since_us if known is not None and known.state == state else at_us
-        now = StreamHealth(said.stream_id, state, since, _line(said.message or said.error or ""), said.attempt)
+        now = StreamHealth(said.stream_id, state, since, said.message or said.error or "", said.attempt)
         others = [stream for stream in self.streams if stream.stream_id != said.stream_id]
         streams = tuple(sorted([*others, now], key=lambda stream: stream.stream_id)[:MAX_STREAMS])
         health = replace(self, streams=streams)
@@ -119,7 +117,3 @@ class Health(msgspec.Struct, frozen=True):
     def ended(self, at_us: int) -> Health:
         """The worker has gone, and with it all that it said of the present; what happened stays."""
         return replace(self, troubles=(), streams=(), state="", state_us=at_us if self.state else self.state_us)
-
-
-def _line(text: str) -> str:
-    return mask(" ".join(text[: 4 * MAX_MESSAGE].split()))[:MAX_MESSAGE]

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
+from zmtwist.guard import Guards
 from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
@@ -72,6 +73,7 @@ class Ingest(Service):
         queue_max: int = 100_000,
         options: Options | None = None,
         thumbnails: bool = False,
+        guards: Guards | None = None,
     ) -> None:
         self._reactor = reactor
         self._disk = disk
@@ -97,7 +99,9 @@ class Ingest(Service):
         self._assigner = Assigner(reactor, commander)
         self.assign_seconds = self._assigner.seconds
         self._unread_zones: dict[int, tuple[str, ...]] = {}
-        self.synopses = Synopses(disk, self._submit, self._watched)
+        self.guards = guards or Guards()
+        """What is read of files passes them; what workers say has passed them when it comes here."""
+        self.synopses = Synopses(disk, self._submit, self._watched, self.guards)
         self.writer = Writer(
             reactor, store, self._known_monitors, self._effect, max_batch=max_batch, queue_max=queue_max, spool=spool
         )

@@ -26,6 +26,7 @@ from zmtwist.ingest.reconcile_actions import (
     describe,
 )
 from zmtwist.ingest.reconcile_scan import set_aside
+from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.zm.left import Own
 from zmtwist.zm.paths import CODECS, with_codec
 
@@ -92,7 +93,8 @@ class Repairs:
 
     async def _make(self, action: MakeEvent, own: Mapping[int, Own]) -> None:
         stray = action.stray
-        trigger = stray.cause or "continuous"
+        guard = self._ingest.guards.of(stray.monitor_id)
+        trigger = guarded_trigger(guard, stray.cause) or "continuous"
         handle = self._ingest.new_handle(stray.monitor_id)
         opened = OpenEvent(
             handle=handle,
@@ -100,7 +102,7 @@ class Repairs:
             start_us=action.start_us,
             trigger=trigger,
             cause=cause_of(trigger),
-            notes=stray.text,
+            notes=guard.text(stray.text),
             codec_id=_CODEC_IDS.get(action.codec, 0),
         )
         saved = ClipSaved(

@@ -10,6 +10,7 @@ import attrs
 from twisted.logger import Logger
 
 from zmtwist.changes import AddData, Change
+from zmtwist.guard import Guards
 from zmtwist.ingest.assets import AssetsInvalid, look
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.session import Session
@@ -27,6 +28,7 @@ class Synopses:
     disk: Disk
     submit: Callable[[int, Sequence[Change]], None]
     watch: Callable[[Coroutine[Any, Any, None]], None]
+    guards: Guards = attrs.field(factory=Guards)
     noted: int = 0
     refused: int = 0
     _places: OrderedDict[str, EventPlace] = attrs.field(factory=OrderedDict, init=False)
@@ -60,7 +62,7 @@ class Synopses:
 
     async def _look(self, handle: str, place: EventPlace, assets: ReviewAssets | None, at_us: int) -> None:
         try:
-            row = await self.disk.run(look, place, assets)
+            row = await self.disk.run(look, place, assets, self.guards.of(place.monitor_id))
         except (AssetsInvalid, OSError) as error:
             self._refuse(place.monitor_id, str(error))
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from typing import Any
 
@@ -41,10 +42,13 @@ class Document:
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """What a `Redactor` needs to know for everything that this worker says."""
 
+    key: bytes = attrs.field(default=b"", repr=False)
+    """What `digest` is made with; empty outside the service."""
+
     @property
     def digest(self) -> str:
-        """Identifies the text: SHA-256, in hex."""
-        return hashlib.sha256(self.text.encode("ascii")).hexdigest()
+        """Identifies the text: HMAC-SHA-256, in hex. Without the key nobody can try passwords until a digest fits."""
+        return hmac.new(self.key, self.text.encode("ascii"), hashlib.sha256).hexdigest()
 
     def redacted(self) -> str:
         """The text with every secret replaced, for people."""
@@ -57,6 +61,11 @@ class Refusal:
 
     monitor_id: int
     reason: str
+
+
+def shown(digest: str | None) -> str | None:
+    """So much of a digest as people need to tell one from another."""
+    return None if digest is None else digest[:12]
 
 
 def dump(value: Any) -> str:

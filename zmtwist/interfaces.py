@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from zmtwist.zm.paths import EventPlace
 
 
-class IEventSink(Interface):
-    """Takes what workers say. Calls are quick, in order per monitor, and never raise. Wall times in microseconds since the epoch."""
+class ILinkSink(Interface):
+    """Takes what workers say over their sockets. Calls are quick, in order per monitor, and never raise. Wall times in microseconds since
+    the epoch."""
 
     def hello(monitor_id: int, hello: Hello) -> None:
         """Codec parameters of one of the worker's streams."""
@@ -32,6 +33,10 @@ class IEventSink(Interface):
 
     def gap(monitor_id: int, missed: int) -> None:
         """The event sequence shows that `missed` events were not received."""
+
+
+class IEventSink(ILinkSink):
+    """Takes what workers say, by whatever way, and knows what they record. As `ILinkSink`."""
 
     def logged_opening(monitor_id: int, token: str, cause: str, at_us: int) -> None:
         """The worker's log told of a clip's opening (worker.md, 1); the same token may come as an event too."""

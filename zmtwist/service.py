@@ -67,8 +67,7 @@ T = TypeVar("T")
 REAL = Outside()
 """The world as it is."""
 
-FIRST_PROBE_DELAY = 1.0
-LAST_PROBE_DELAY = 30.0
+FIRST_PROBE_DELAY, LAST_PROBE_DELAY = 1.0, 30.0
 
 
 def wall_us() -> int:

@@ -237,7 +237,10 @@ def test_openings_in_the_log_are_reported(stage: Stage) -> None:
     process = stage.process(5)
     process.protocol.outReceived(b"[STORE][INFO] store: recording_opening token=5-17")
     process.protocol.outReceived(b"95-2 cause=motion\n")
-    assert stage.sink.openings == [(5, "5-1795-2", "motion", stage.world.wall())]
+    process.protocol.outReceived(b"store: recording_opening token=s3cret-word cause=x\n")
+    process.protocol.outReceived(b"store: recording_opening token=5-3 cause=\x1b s3cret-word\n")
+    now = stage.world.wall()
+    assert stage.sink.openings == [(5, "5-1795-2", "motion", now), (5, "5-3", "***", now)]
 
 
 def test_lines_are_logged_by_monitor_redacted_bounded_and_the_last_kept(stage: Stage) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.guard import leaving
 from zmtwist.ingest.health import Health, StreamHealth, Trouble
 from zmtwist.ops.view import health_view, why_view
 from zmtwist.ops.why import absent, advise
@@ -70,7 +71,7 @@ def test_monitors_that_are_elsewhere():
 
 
 def test_a_password_in_a_reason_is_not_told():
-    assert "hush" not in told(State.BACKOFF, "exit 1: can't open rtsp://bob:hush@camera/1")
+    assert b"hush" not in leaving(told(State.BACKOFF, "exit 1: can't open rtsp://bob:hush@camera/1"))
 
 
 def test_what_the_worker_says_of_its_camera_is_told_with_it():
@@ -84,7 +85,7 @@ def test_what_the_worker_says_of_its_camera_is_told_with_it():
     assert told["what"].startswith(
         "15.0 frames a second, for 1 min 40 s. Its worker says: capture has failed for 30 s (end of file); "
     )
-    assert "stream 1 is reconnecting for 1 min (no route to rtsp://" in told["what"] and "hush" not in told["line"]
+    assert "stream 1 is reconnecting for 1 min (no route to rtsp://" in told["what"] and b"hush" not in leaving(told)
     stalled = WorkerStatus(3, State.STALLED, 0, "no media for 31 s")
     assert why_view(stalled, "Yard", SECOND, None, health)["do"].count("check the camera") == 1
     assert why_view(live, "Yard", 100 * SECOND, None, Health(failures=3))["well"]
@@ -116,7 +117,7 @@ def test_the_health_of_a_camera_in_full():
         failures=2, failed_us=2 * SECOND,
     )  # fmt: skip
     shown = health_view(health)
-    assert shown["troubles"][0]["since"] == "1970-01-01T00:00:01.000Z" and "hush" not in str(shown)
+    assert shown["troubles"][0]["since"] == "1970-01-01T00:00:01.000Z" and b"hush" not in leaving(shown)
     assert shown["streams"] == [
         {"id": 0, "state": "disconnected", "since": "1970-01-01T00:00:02.000Z", "message": "", "attempt": None}
     ]

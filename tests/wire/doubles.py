@@ -29,7 +29,6 @@ class KeepingSink:
         self.hellos: list[Hello] = []
         self.rates: list[tuple[float, float]] = []
         self.gaps: list[int] = []
-        self.openings: list[tuple[str, str]] = []
         self.received_at: list[int] = []
         self.fault: Exception | None = None
 
@@ -49,7 +48,7 @@ class KeepingSink:
         self.gaps.append(missed)
 
     def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
-        self.openings.append((token, cause))
+        raise NotImplementedError
 
     def adopted(self, monitor_id: int) -> None:
         raise NotImplementedError

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from tests.wire.doubles import KeepingSink
 from zmtwist.guard import Guard
-from zmtwist.interfaces import IEventSink
+from zmtwist.interfaces import ILinkSink
 from zmtwist.wire.details import (
     Detail,
     DetectedObject,
@@ -110,9 +110,7 @@ def test_an_answer() -> None:
 def test_the_sink_guards_and_hands_on() -> None:
     kept = KeepingSink()
     sink = GuardedSink(kept, GUARD)
-    verifyObject(IEventSink, sink)
+    verifyObject(ILinkSink, sink)
     sink.event(7, Event(1, message=SAID), 5)
-    sink.logged_opening(7, "7-1-2", "by Quagga7", 5)
-    sink.logged_opening(7, "Quagga7", "motion", 5)
     assert "Quagga7" not in repr(vars(kept))
-    assert kept.openings == [("7-1-2", "by ***")]
+    assert "***" in repr(vars(kept))

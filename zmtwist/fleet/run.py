@@ -21,7 +21,7 @@ from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
 from zmtwist.fleet.storages import Storages
 from zmtwist.guard import Guards
-from zmtwist.interfaces import IEventSink, ILinkObserver
+from zmtwist.interfaces import IEventSink, ILinkObserver, ILinkSink
 from zmtwist.pipeline.capture import MAIN_STREAM
 from zmtwist.pipeline.document import Document
 from zmtwist.wire.guarded import GuardedSink, guarded_response
@@ -84,7 +84,7 @@ class MakeLink(Protocol):
         reactor: Any,
         path: str,
         monitor_id: int,
-        sink: IEventSink,
+        sink: ILinkSink,
         observer: ILinkObserver,
         *,
         wall: Callable[[], int],
@@ -117,10 +117,6 @@ class Surroundings:
     kill_group: Callable[[int, int], None] = os.killpg
     together: Together = attrs.field(factory=Together)
     guards: Guards = attrs.field(factory=Guards)
-
-    def sink_of(self, monitor_id: int) -> GuardedSink:
-        """What takes all that this monitor's worker says."""
-        return GuardedSink(self.sink, self.guards.of(monitor_id))
 
 
 @implementer(ILinkObserver)
@@ -163,7 +159,7 @@ class Run:
             around.reactor,
             socket,
             monitor_id,
-            around.sink_of(monitor_id),
+            GuardedSink(around.sink, self._guard),
             self,
             wall=around.wall,
             sample_seconds=sample_interval(config.watchdog_seconds),

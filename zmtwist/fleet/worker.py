@@ -26,6 +26,7 @@ from zmtwist.fleet.status import Change, State, Transition, WorkerStatus
 from zmtwist.fleet.vitals import Vitals
 from zmtwist.pipeline.document import Document
 from zmtwist.programs import find_worker
+from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 
@@ -274,10 +275,10 @@ class Worker:
 
     def opening_logged(self, told: Opening) -> None:
         """See `process.Reports`."""
-        if self._run is not None:
-            self._around.sink_of(self.monitor_id).logged_opening(
-                self.monitor_id, told.token, told.cause, self._around.wall()
-            )
+        guard = self._around.guards.of(self.monitor_id)
+        token, cause = guard.name(told.token), guarded_trigger(guard, told.cause)
+        if self._run is not None and token:
+            self._around.sink.logged_opening(self.monitor_id, token, cause, self._around.wall())
 
     def sign_logged(self, sign: Sign) -> None:
         """See `process.Reports`."""

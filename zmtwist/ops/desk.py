@@ -31,7 +31,6 @@ from zmtwist.ops.view import (
 )
 from zmtwist.ops.why import NO_SUCH, absent
 from zmtwist.pipeline.document import Document
-from zmtwist.redact import mask
 from zmtwist.whole import whole
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.recent import Wish, recent_events
@@ -74,7 +73,7 @@ class Desk:
                 "by_state": counts,
                 "not_recording": sum(told.not_recording is not None for told in workers),
             },
-            "database": {"url": str(running.database.url), "error": None if trouble is None else mask(trouble)},
+            "database": {"url": str(running.database.url), "error": trouble},
             "inference": None if fleet is None else inference_view(fleet.inference, self.wall()),
             "ingest": None if ingest is None else writer_view(ingest.writer.figures, ingest.writer.queued),
             "storages": [] if ingest is None else storages_view(ingest.storages.known),
@@ -92,7 +91,7 @@ class Desk:
         return {
             "monitors": [self._view(told) for told in workers],
             "elsewhere": [
-                {"id": monitor_id, "name": names.get(monitor_id, ""), "reason": mask(reason)}
+                {"id": monitor_id, "name": names.get(monitor_id, ""), "reason": reason}
                 for monitor_id, reason in sorted(fleet.unwanted.items())
                 if monitor_id not in here
             ],
@@ -122,9 +121,7 @@ class Desk:
         wanted, running = self._documents(monitor_id)
         if not diff:
             if wanted is None:
-                raise ApiError(
-                    409, "no_document", f"monitor {monitor_id} has none: {mask(self._status(monitor_id).reason)}"
-                )
+                raise ApiError(409, "no_document", f"monitor {monitor_id} has none: {self._status(monitor_id).reason}")
             return document_view(wanted, running)
         coming = await self.running.preview(monitor_id)
         if coming is None:
@@ -138,13 +135,13 @@ class Desk:
         """Events as they stand in the database, newest first. `since` is an event's id (later ones only) or a local date and time."""
         wish = Wish(monitor_id=monitor_id, limit=limit, **_since(since, self.zone))
         found = await self.running.database.interact(recent_events, wish)
-        return {"events": [{**attrs.asdict(event), "cause": mask(event.cause)} for event in found]}
+        return {"events": [attrs.asdict(event) for event in found]}
 
     def see_that_it_runs(self, monitor_id: int) -> None:
         """Raises ApiError for a monitor whose worker gives no picture now."""
         told = self._status(monitor_id)
         if told.state not in SHOWING:
-            reason = f"it is {told.state.value}: {mask(told.reason)}"
+            reason = f"it is {told.state.value}: {told.reason}"
             raise ApiError(503, "no_picture", f"no live view of monitor {monitor_id}: {reason}")
 
     # Orders.
@@ -225,16 +222,16 @@ class Desk:
     def _absent(self, error: NotInFleet) -> ApiError:
         if error.reason == NO_SUCH:
             return no_such_monitor(error.monitor_id)
-        return ApiError(409, "not_on_zm_next", mask(str(error)))
+        return ApiError(409, "not_on_zm_next", str(error))
 
     def _database_answers(self, fleet: Fleet) -> None:
         if fleet.catalog_error is not None:
-            raise ApiError(503, "database_away", f"the monitors can't be read: {mask(fleet.catalog_error)}")
+            raise ApiError(503, "database_away", f"the monitors can't be read: {fleet.catalog_error}")
 
 
 def unavailable(error: DatabaseError) -> ApiError:
     """503 for a database that did not answer a question."""
-    return ApiError(503, "database_away", mask(str(error)))
+    return ApiError(503, "database_away", str(error))
 
 
 def _since(text: str | None, zone: tzinfo | None) -> dict[str, Any]:

@@ -6,18 +6,17 @@ import difflib
 import json
 from typing import Any
 
-from zmtwist.pipeline.document import Document, Refusal
-from zmtwist.redact import mask
+from zmtwist.pipeline.document import Document, Refusal, shown
 
 
 def document_view(wanted: Document, running: Document | None) -> dict[str, Any]:
     """The document that a monitor is meant to run with; `running_digest` tells whether it does."""
     return {
         "id": wanted.monitor_id,
-        "digest": wanted.digest,
-        "running_digest": None if running is None else running.digest,
+        "digest": shown(wanted.digest),
+        "running_digest": None if running is None else shown(running.digest),
         "mode": wanted.mode,
-        "warnings": [mask(warning) for warning in wanted.warnings],
+        "warnings": list(wanted.warnings),
         "document": json.loads(wanted.redacted()),
     }
 
@@ -29,27 +28,28 @@ def difference_view(
 
     `same` only where not even a secret differs. `adopted_digest` is that of a worker whose document this run of the service never saw.
     """
-    shown: dict[str, Any] = {"id": monitor_id, "running_digest": running.digest if running else adopted_digest}
+    runs = running.digest if running else adopted_digest
+    view: dict[str, Any] = {"id": monitor_id, "running_digest": shown(runs)}
     if isinstance(coming, Refusal):
         return {
-            **shown,
+            **view,
             "digest": None,
             "same": False,
             "diff": [],
-            "note": f"it would be refused: {mask(coming.reason)}",
+            "note": f"it would be refused: {coming.reason}",
         }
-    shown |= {"digest": coming.digest, "same": shown["running_digest"] == coming.digest, "note": ""}
+    view |= {"digest": shown(coming.digest), "same": runs == coming.digest, "note": ""}
     if running is None:
-        if not shown["same"]:
-            shown["note"] = (
+        if not view["same"]:
+            view["note"] = (
                 "what runs was started by an earlier run of the service" if adopted_digest else "nothing runs now"
             )
-        return {**shown, "diff": []}
+        return {**view, "diff": []}
     lines = difflib.unified_diff(_lines(running), _lines(coming), "runs now", "would run", lineterm="", n=3)
-    shown["diff"] = list(lines)
-    if not shown["same"] and not shown["diff"]:
-        shown["note"] = "only secrets, or the order of keys, differ"
-    return shown
+    view["diff"] = list(lines)
+    if not view["same"] and not view["diff"]:
+        view["note"] = "only secrets, or the order of keys, differ"
+    return view
 
 
 def _lines(document: Document) -> list[str]:

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable
 
 import attrs
-import msgspec
 from twisted.logger import Logger
 
+from zmtwist.guard import leaving
 from zmtwist.ops.view import happening_view
 from zmtwist.whole import whole
 
@@ -86,7 +86,7 @@ class Feed:
             return
         name, fields = told
         self._number += 1
-        entry = Entry(self._number, name, fields["monitor_id"], msgspec.json.encode(fields))
+        entry = Entry(self._number, name, fields["monitor_id"], leaving(fields))
         self._entries.append(entry)
         for listener in list(self._listeners):
             try:

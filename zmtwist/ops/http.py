@@ -6,7 +6,6 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
 
-import msgspec
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -14,6 +13,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from zmtwist.guard import leaving
 from zmtwist.ops.errors import ApiError
 from zmtwist.whole import whole
 
@@ -218,12 +218,12 @@ def last_answer(status: bytes, error: ApiError) -> bytes:
 
 def error_body(error: ApiError) -> bytes:
     """The JSON object that tells of an error."""
-    return msgspec.json.encode({"error": {"code": error.code, "message": error.message}})
+    return leaving({"error": {"code": error.code, "message": error.message}})
 
 
 def json_answer(request: Request, value: Any, status: int = 200) -> bytes:
     """Set what goes with a JSON answer, and give its body."""
-    return _body(request, status, msgspec.json.encode(value))
+    return _body(request, status, leaving(value))
 
 
 def refuse(request: Request, error: ApiError) -> None:

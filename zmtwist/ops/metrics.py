@@ -154,6 +154,13 @@ class _FleetCollector(Collector):
             workers,
             lambda w: w.missed_events,
         )
+        yield _per_monitor(
+            CounterMetricFamily,
+            "worker_lines_unlogged",
+            "Lines of its worker's output that were only counted.",
+            workers,
+            lambda w: w.unlogged_lines,
+        )
 
 
 def _gauges(workers: Sequence[WorkerStatus]) -> Iterator[Metric]:

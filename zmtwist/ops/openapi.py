@@ -54,6 +54,7 @@ _MONITOR = {
     "not_recording": _MAYBE_TEXT,
     "legacy": _MAYBE_TEXT,
     "worker_events": _WHOLE,
+    "unlogged_lines": _WHOLE,
     "missed_events": _WHOLE,
     "events_opened": _WHOLE,
     "events_closed": _WHOLE,

@@ -17,7 +17,6 @@ from zmtwist.ingest.reconcile_actions import (
     SetAside,
     describe,
 )
-from zmtwist.redact import mask
 
 KINDS: Mapping[type, str] = {
     CloseFromFile: "close_from_file",
@@ -36,8 +35,8 @@ def outcome_view(outcome: Outcome) -> dict[str, Any]:
     return {
         "done": outcome.done,
         "actions": [_action_view(action) for action in outcome.plan.actions],
-        "stopped": [mask(reason) for reason in outcome.plan.stopped],
-        "failed": [mask(text) for text in outcome.failed],
+        "stopped": list(outcome.plan.stopped),
+        "failed": list(outcome.failed),
     }
 
 
@@ -48,7 +47,7 @@ def _action_view(action: Action) -> dict[str, Any]:
         "monitor_id": monitor_id,
         "event_id": event_id,
         "path": path,
-        "text": mask(describe(action)),
+        "text": describe(action),
     }
 
 

@@ -1,4 +1,4 @@
-"""What operators are shown, as plain JSON-able values. Pure; every free text passes `redact.mask` once more on its way out."""
+"""What operators are shown, as plain JSON-able values. Pure; `guard.leaving` makes JSON of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
 from zmtwist.ops.figures import LastEvent, MonitorFigures
 from zmtwist.ops.why import Advice, advise, with_health, with_storage
-from zmtwist.redact import mask
+from zmtwist.pipeline.document import shown as shown_digest
 
 
 def at(us: int | None) -> str | None:
@@ -36,25 +36,26 @@ def monitor_view(
         "capture_fps": None if status.frames_per_second is None else round(status.frames_per_second, 2),
         "media_age_seconds": None if status.media_age_seconds is None else round(status.media_age_seconds, 1),
         "mark": None if status.not_recording is None else NOT_RECORDING,
-        "not_recording": None if status.not_recording is None else mask(status.not_recording[0]),
-        "digest": status.digest,
-        "restart_due": None if status.restart_due is None else mask(status.restart_due),
-        "legacy": mask(status.legacy) or None,
+        "not_recording": None if status.not_recording is None else status.not_recording[0],
+        "digest": shown_digest(status.digest),
+        "restart_due": status.restart_due,
+        "legacy": status.legacy or None,
         "worker_events": status.worker_events,
         "missed_events": status.missed_events,
+        "unlogged_lines": status.unlogged_lines,
         "events_opened": figures.opened,
         "events_closed": figures.closed,
         "last_event": event_view(figures.last_event),
     }
     if lines:
-        shown["log"] = [mask(line) for line in status.lines]
+        shown["log"] = list(status.lines)
     return shown
 
 
 def _process_view(status: WorkerStatus | InferenceStatus, now_us: int) -> dict[str, Any]:
     return {
         "state": status.state.value,
-        "reason": mask(status.reason),
+        "reason": status.reason,
         "since": at(status.since_us),
         "seconds_in_state": round(max(0, now_us - status.since_us) / 1e6, 1),
         "next_retry": at(status.next_start_us),
@@ -72,7 +73,7 @@ def health_view(health: Health | None) -> dict[str, Any] | None:
     return {
         "well": health.well,
         "troubles": [
-            {"what": trouble.what, "since": at(trouble.since_us), "message": mask(trouble.message)}
+            {"what": trouble.what, "since": at(trouble.since_us), "message": trouble.message}
             for trouble in health.troubles
         ],
         "streams": [
@@ -80,7 +81,7 @@ def health_view(health: Health | None) -> dict[str, Any] | None:
                 "id": stream.stream_id,
                 "state": stream.state,
                 "since": at(stream.since_us),
-                "message": mask(stream.message),
+                "message": stream.message,
                 "attempt": stream.attempt,
             }
             for stream in health.streams
@@ -88,7 +89,7 @@ def health_view(health: Health | None) -> dict[str, Any] | None:
         "failures": health.failures,
         "last_failed": at(health.failed_us or None),
         "last_restored": at(health.restored_us or None),
-        "state": mask(health.state) or None,
+        "state": health.state or None,
         "state_since": at(health.state_us or None),
     }
 
@@ -100,7 +101,7 @@ def inference_view(status: InferenceStatus | None, now_us: int) -> dict[str, Any
     return {
         **_process_view(status, now_us),
         "socket": status.socket,
-        "log": [mask(line) for line in status.lines],
+        "log": list(status.lines),
     }
 
 
@@ -110,7 +111,7 @@ def event_view(event: LastEvent | None) -> dict[str, Any] | None:
         return None
     return {
         "id": event.event_id,
-        "cause": mask(event.cause),
+        "cause": event.cause,
         "start": at(event.start_us),
         "open": event.length_us is None,
         "length_seconds": None if event.length_us is None else round(event.length_us / 1e6, 3),
@@ -121,9 +122,8 @@ def event_view(event: LastEvent | None) -> dict[str, Any] | None:
 def writer_view(figures: WriterFigures, queued: int) -> dict[str, Any]:
     """How the writing goes."""
     shown = {"queued": queued, **{name: value for name, value in attrs.asdict(figures).items() if value is not None}}
-    shown["last_error"] = None if figures.last_error is None else mask(figures.last_error)
-    trouble = figures.spool.trouble
-    shown["spool"] = {**attrs.asdict(figures.spool), "trouble": None if trouble is None else mask(trouble)}
+    shown["last_error"] = figures.last_error
+    shown["spool"] = attrs.asdict(figures.spool)
     return shown
 
 
@@ -152,7 +152,7 @@ def why_view(
 
 def advice_view(monitor_id: int, name: str, state: str | None, advice: Advice) -> dict[str, Any]:
     """`Advice` on a monitor; `state` is None for one that does not run on zm-next."""
-    what, remedy = mask(advice.what), mask(advice.remedy)
+    what, remedy = advice.what, advice.remedy
     called = f"monitor {monitor_id} ({name})" if name else f"monitor {monitor_id}"
     line = f"{called} {f'is {state}: ' if state else ''}{what}" + (f"; {remedy}" if remedy else "")
     return {"id": monitor_id, "state": state, "well": advice.well, "what": what, "do": remedy, "line": line}
@@ -165,14 +165,14 @@ def happening_view(happening: object, now_us: int) -> tuple[str, dict[str, Any]]
             "monitor_id": happening.monitor_id,
             "from": happening.from_state.value,
             "to": happening.to_state.value,
-            "reason": mask(happening.reason),
+            "reason": happening.reason,
             "at": at(happening.at_us),
         }
     if isinstance(happening, EventOpened):
         return "event_opened", {
             "monitor_id": happening.monitor_id,
             "event_id": happening.event_id,
-            "cause": mask(happening.cause),
+            "cause": happening.cause,
             "start": at(happening.start_us),
             "at": at(now_us),
         }
@@ -189,7 +189,7 @@ def happening_view(happening: object, now_us: int) -> tuple[str, dict[str, Any]]
     if isinstance(happening, RecordingFailed):
         return "not_recording", {
             "monitor_id": happening.monitor_id,
-            "reason": mask(happening.reason),
+            "reason": happening.reason,
             "at": at(happening.at_us),
         }
     if isinstance(happening, RecordingWell):

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.interfaces import IEventSink, ILinkObserver
+from zmtwist.interfaces import ILinkObserver, ILinkSink
 from zmtwist.wire.details import EVENT_SNAPSHOT, LIFECYCLE_CODES, StreamState
 from zmtwist.wire.encode import encode_command, encode_subscribe
 from zmtwist.wire.frames import MediaSeen
@@ -67,7 +67,7 @@ class Connection:
 
     monitor_id: int
     clock: IReactorTime
-    sink: IEventSink
+    sink: ILinkSink
     observer: ILinkObserver
     wall: Callable[[], int]
     sample_seconds: float

@@ -13,11 +13,10 @@ from typing import Any, get_args
 import attrs
 import msgspec
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from zmtwist.guard import LINE, MESSAGE, NAME, PATH, Guard
-from zmtwist.interfaces import IEventSink
+from zmtwist.interfaces import ILinkSink
 from zmtwist.wire.details import Detail, RawDetail, RecordingOpening
 from zmtwist.wire.messages import Event, Hello, Response
 
@@ -35,46 +34,29 @@ TRIGGERS = frozenset(
 Guarding = Callable[[Guard, Any], Any]
 
 
-@implementer(IEventSink)
+@implementer(ILinkSink)
 @attrs.frozen
 class GuardedSink:
     """What one worker says, guarded on its way to `sink`."""
 
-    sink: IEventSink
+    sink: ILinkSink
     guard: Guard
 
     def hello(self, monitor_id: int, hello: Hello) -> None:
-        """See `IEventSink`; it holds no text."""
+        """See `ILinkSink`; it holds no text."""
         self.sink.hello(monitor_id, hello)
 
     def event(self, monitor_id: int, event: Event, at_us: int) -> None:
-        """See `IEventSink`."""
+        """See `ILinkSink`."""
         self.sink.event(monitor_id, guarded_event(event, self.guard), at_us)
 
     def rate(self, monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None:
-        """See `IEventSink`."""
+        """See `ILinkSink`."""
         self.sink.rate(monitor_id, frames_per_second, bytes_per_second)
 
     def gap(self, monitor_id: int, missed: int) -> None:
-        """See `IEventSink`."""
+        """See `ILinkSink`."""
         self.sink.gap(monitor_id, missed)
-
-    def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
-        """See `IEventSink`; one whose token can't be kept is left out, as an opening that is heard too late is."""
-        if token := self.guard.name(token):
-            self.sink.logged_opening(monitor_id, token, guarded_trigger(self.guard, cause), at_us)
-
-    def adopted(self, monitor_id: int) -> None:
-        """See `IEventSink`."""
-        self.sink.adopted(monitor_id)
-
-    def clip_end(self, monitor_id: int) -> Deferred[None]:
-        """See `IEventSink`."""
-        return self.sink.clip_end(monitor_id)
-
-    def gone(self, monitor_id: int) -> None:
-        """See `IEventSink`."""
-        self.sink.gone(monitor_id)
 
 
 def guarded_event(event: Event, guard: Guard) -> Event:

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
-from zmtwist.interfaces import IEventSink, ILinkObserver
+from zmtwist.interfaces import ILinkObserver, ILinkSink
 from zmtwist.wire.connection import CommandTimeout, Connection, NotLinked, Tally
 from zmtwist.wire.messages import Hello, Response, Stream
 from zmtwist.wire.reconnect import Core, LinkState, Machine
@@ -63,7 +63,7 @@ class WorkerLink:
         reactor: IReactorTime,
         path: str,
         monitor_id: int,
-        sink: IEventSink,
+        sink: ILinkSink,
         observer: ILinkObserver,
         *,
         wall: Callable[[], int] = _wall_us,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-import msgspec
 
 from zmtwist.fleet.status import WorkerStatus
+from zmtwist.guard import leaving
 from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ingest.underway import UnderWay
 from zmtwist.ops.view import at
-from zmtwist.redact import mask
 from zmtwist.whole import whole
 
 ONLINE, OFFLINE = b"online", b"offline"
@@ -110,9 +109,9 @@ def event_message(topics: Topics, kind: str, happening: Happening, name: str, no
         "monitor_id": happening.monitor_id,
         "monitor": name,
         "event_id": happening.event_id,
-        "cause": None if happening.cause is None else mask(happening.cause),
+        "cause": happening.cause,
         "start": at(happening.start_us),
-        "labels": [mask(label) for label in happening.labels],
+        "labels": list(happening.labels),
         "alarm_frames": happening.alarm_frames,
         "max_score": happening.max_score,
         "length_seconds": None if length is None else round(length / 1e6, 3),
@@ -120,7 +119,7 @@ def event_message(topics: Topics, kind: str, happening: Happening, name: str, no
         "clip": happening.clip,
         "at": at(now_us),
     }
-    return Message(topics.event(happening.monitor_id), msgspec.json.encode(payload))
+    return Message(topics.event(happening.monitor_id), leaving(payload))
 
 
 def state_payload(status: WorkerStatus, name: str, *, recording: bool, alarm: bool, event_id: int | None) -> bytes:
@@ -129,11 +128,11 @@ def state_payload(status: WorkerStatus, name: str, *, recording: bool, alarm: bo
         "monitor_id": status.monitor_id,
         "name": name,
         "state": status.state.value,
-        "reason": mask(status.reason),
+        "reason": status.reason,
         "since": at(status.since_us),
         "recording": recording,
         "alarm": alarm,
         "event_id": event_id,
-        "not_recording": None if status.not_recording is None else mask(status.not_recording[0]),
+        "not_recording": None if status.not_recording is None else status.not_recording[0],
     }
-    return msgspec.json.encode(payload)
+    return leaving(payload)

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from tests.ingest.places import place_in
 from zmtwist.changes import AddFrame, AddTag, Change, ClipSaved, CloseEvent, OpenEvent, Tally, UpdateEvent
-from zmtwist.ingest.spoolfile import NAME, Known, SpoolFile, SpoolTrouble
+from zmtwist.ingest import spoolfile
+from zmtwist.ingest.spoolfile import NAME, SpoolFile, SpoolTrouble
+from zmtwist.ingest.spoolform import Known
 
 ROOT = Path(__file__).parent.parent.parent
 ALL = 10**9
@@ -260,15 +262,28 @@ def test_a_group_of_another_version_is_set_aside_and_holds_up_nothing(tmp_path):
     file.put(1, [opening(1)], {})
     file.put(2, [opening(2), *frames(2, 4)], {})
     file.put(3, [opening(3)], {})
+    later = msgspec.msgpack.encode([{"type": "Later"}])
     with sqlite3.connect(tmp_path / NAME) as connection:
-        connection.execute("UPDATE groups SET data = ? WHERE id = 2", (msgspec.msgpack.encode([{"type": "Later"}]),))
+        connection.execute("UPDATE groups SET data = ?, checksum = NULL WHERE id = 2", (later,))
     connection.close()
     group = file.read(0, ALL, 100)
     assert group.changes == (opening(1), opening(3))
     assert group.unreadable == 5
-    with sqlite3.connect(tmp_path / NAME) as connection:
-        assert connection.execute("SELECT id FROM unreadable").fetchall() == [(2,)]
-    connection.close()
+    assert [Path(path).read_bytes() for path in group.aside] == [later]
+
+
+def test_what_makes_no_sense_stays_in_the_spool_until_there_is_room_for_a_file(tmp_path, monkeypatch):
+    file = opened(tmp_path)
+    file.put(1, [opening(1)], {})
+    file._file.db.execute("UPDATE groups SET data = x'ff'")
+    with monkeypatch.context() as full:
+        full.setattr(spoolfile, "durable_write", lambda *_: os.open("/dev/full/x", os.O_RDONLY))
+        group = file.read(0, ALL, 100)
+        assert (group.unreadable, group.aside) == (1, ())
+        file.done(1, {})
+    file.close()
+    (path,) = SpoolFile(str(tmp_path)).open().aside
+    assert Path(path).read_bytes() == b"\xff"
 
 
 @pytest.mark.parametrize("content", [b"this is no database, but quite a long text" * 20, None])
@@ -280,12 +295,30 @@ def test_a_file_that_is_no_spool_is_kept_aside(tmp_path, content):
     else:
         (tmp_path / NAME).write_bytes(content)
     file = SpoolFile(str(tmp_path))
-    with pytest.raises(SpoolTrouble) as trouble:
-        file.open()
-    assert trouble.value.broken
-    before = (tmp_path / NAME).read_bytes()
-    assert Path(file.set_aside()).read_bytes() == before
-    assert file.open().changes == 0
+    left = file.open()
+    assert left.changes == 0
+    if content is not None:
+        assert Path(left.damage.aside).read_bytes().startswith(content)
+    assert "version 99" in left.damage.why or content is not None
+    file.put(1, [opening(1)], {})
+    assert everything(file) == [opening(1)]
+
+
+def test_what_is_committed_outlives_a_power_cut(tmp_path):
+    file = opened(tmp_path)
+    db = file._file.db
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: each commit waits for the disk"
+    assert db.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
+
+
+def test_a_group_whose_first_try_was_kept_all_the_same_is_there_once(tmp_path):
+    file = opened(tmp_path)
+    file.put(1, [opening(1), *frames(1, 3)], {})
+    file.put(1, [opening(1), *frames(1, 3), opening(2)], {}, tried=True)
+    assert everything(file) == [opening(1), *frames(1, 3), opening(2)]
+    file.put(2, [opening(3)], {})
+    file.forget_after(1)
+    assert everything(file) == [opening(1), *frames(1, 3), opening(2)]
 
 
 def test_a_directory_that_cannot_be_made_is_trouble(tmp_path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,9 @@ from tests.ingest.places import place_in
 from tests.ingest.test_writer import Store, closed, frame, open_event, saved
 from zmtwist.changes import Change, ClipSaved, OpenEvent, UpdateEvent
 from zmtwist.ingest.backlog import SPOOL_EVERY, TROUBLE_DELAY
-from zmtwist.ingest.spool import Spool
-from zmtwist.ingest.spoolfile import SpoolFile
+from zmtwist.ingest.roomyfile import RoomyFile
+from zmtwist.ingest.spool import PATIENCE, Spool
+from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble
 from zmtwist.ingest.writer import COMPANY_SECONDS, SPOOL_AFTER, Writer
 from zmtwist.zm.errors import Retryable
 
@@ -386,7 +391,10 @@ def test_a_spool_that_breaks_holds_nothing_up(tmp_path):
     run.wait(1)
     assert run.written()[-1] == frame(1, 500)
     assert run.written()[0] == open_event(1)
-    assert list(tmp_path.glob("spool.db.bad-*"))
+    (aside,) = tmp_path.glob("spool.db.bad-?" + "[0-9]" * 18)
+    assert run.writer.figures.spool.aside == str(aside)
+    assert run.writer.figures.spool.unreadable > 0
+    assert run.writer.figures.spool.trouble is None
 
 
 def test_a_stop_leaves_the_rest_for_the_next_start(tmp_path):
@@ -421,3 +429,234 @@ def test_an_opening_written_beside_a_batch_that_goes_to_disk_is_not_written_agai
     again = Run(tmp_path, store=Store(ids=100))
     assert again.written() == [frame(1, 2)]
     assert again.store.asked == []
+
+
+def spooled(directory: Path, **options: Any) -> Run:
+    """A run with an event in the spool that is under way, and a hundred frames of it behind it, in ten groups."""
+    run = Run(directory, max_batch=10, **options)
+    run.away()
+    run.writer.submit(1, [open_event(1)])
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+    run.writer.submit(1, [frame(1, n) for n in range(2, 102)])
+    run.wait(SPOOL_EVERY)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "lost"),
+    [
+        ("UPDATE groups SET data = x'ff', checksum = NULL WHERE id = 5", 10),
+        ("UPDATE groups SET data = x'9182a474797065a9', checksum = NULL WHERE id = 5", 10),
+        ("UPDATE groups SET data = x'9182a474797065a64164645461676ea1ff', checksum = NULL WHERE id = 5", 10),
+        ("DROP TABLE tried", 0),
+        ("PRAGMA user_version = 7", 0),
+    ],
+)
+@pytest.mark.parametrize("started", [True, False])
+def test_what_makes_no_sense_in_the_spool_is_said_and_the_rest_is_written(tmp_path, spoilt, lost, started):
+    run = spooled(tmp_path)
+    if not started:
+        run.killed()
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as connection, connection:
+        connection.execute(spoilt)
+    if started:
+        if "version" in spoilt:
+            run.file.close()
+        run.back()
+        run.wait(3 * TROUBLE_DELAY)
+    else:
+        run = Run(tmp_path, max_batch=10)
+        run.wait(3 * TROUBLE_DELAY)
+    written = run.written()
+    assert len(written) == len(set(written)) == 101 - lost
+    assert (written[0], written[-1]) == (open_event(1), frame(1, 101))
+    assert run.writer.figures.spool.unreadable == lost
+    assert run.writer.figures.spool.aside is not None
+    run.writer.submit(1, [frame(1, 500)])
+    run.wait(1)
+    assert run.written()[-1] == frame(1, 500)
+
+
+def fail_once_after(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
+    """The next call of the spool's file does what it is asked, and fails all the same."""
+    done = getattr(SpoolFile, method)
+
+    def failing(self: SpoolFile, *args: Any, **kwargs: Any) -> Any:
+        result = done(self, *args, **kwargs)
+        if method not in failed:
+            failed.append(method)
+            raise SpoolTrouble(str(error))
+        return result
+
+    failed: list[str] = []
+    monkeypatch.setattr(SpoolFile, method, failing)
+
+
+def test_a_put_that_fails_after_its_commit_is_put_again(tmp_path, monkeypatch):
+    run = Run(tmp_path, max_batch=10)
+    run.away()
+    run.writer.submit(1, [open_event(1)])
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+    fail_once_after(monkeypatch, "put", OSError(5, "Input/output error"))
+    run.writer.submit(1, [frame(1, n) for n in range(2, 50)])
+    run.wait(SPOOL_EVERY)
+    assert run.writer.figures.spool.trouble == "[Errno 5] Input/output error"
+    run.writer.submit(1, [frame(1, n) for n in range(50, 60)])
+    run.wait(TROUBLE_DELAY)
+    assert run.writer.figures.spool.trouble is None
+    run.killed()
+    again = Run(tmp_path, max_batch=10)
+    again.wait(1)
+    assert again.written() == [open_event(1), *(frame(1, n) for n in range(2, 60))]
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_a_put_that_fails_after_its_commit_doubles_nothing_after_a_kill(tmp_path, monkeypatch, under_way):
+    """Its changes are written from memory, and we are killed before anything else is put."""
+    run = Run(tmp_path, max_batch=10)
+    run.away()
+    run.writer.submit(2, [open_event(2)])
+    if under_way:
+        run.wait(1)
+        fail_once_after(monkeypatch, "put", OSError(5, "Input/output error"))
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+    if not under_way:
+        fail_once_after(monkeypatch, "put", OSError(5, "Input/output error"))
+        run.writer.submit(1, [open_event(1)])
+        run.wait(SPOOL_EVERY)
+    assert run.writer.figures.spool.trouble is not None
+    run.back()
+    run.wait(1)
+    assert run.written() == [open_event(2)] + [open_event(1)] * (not under_way)
+    run.killed()
+    again = Run(tmp_path)
+    again.wait(1)
+    assert again.written() == []
+
+
+ERRORS = [
+    ("SQLITE_BUSY", "database is locked"),
+    ("SQLITE_IOERR_READ", "disk I/O error"),
+    ("SQLITE_IOERR_FSYNC", "disk I/O error"),
+    ("SQLITE_FULL", "database or disk is full"),
+    ("SQLITE_CANTOPEN", "unable to open database file"),
+    ("SQLITE_READONLY", "attempt to write a readonly database"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), ERRORS)
+def test_an_error_that_passes_sets_nothing_aside(tmp_path, monkeypatch, name, text):
+    """Every other transaction of the spool fails once."""
+    once, calls = RoomyFile._once, count()
+
+    def failing(self: RoomyFile, work: Any) -> Any:
+        if next(calls) % 2:
+            error = sqlite3.OperationalError(text)
+            error.sqlite_errorcode = getattr(sqlite3, name)
+            raise error
+        return once(self, work)
+
+    monkeypatch.setattr(RoomyFile, "_once", failing)
+    run = Run(tmp_path, max_batch=10)
+    run.away()
+    run.writer.submit(1, [open_event(1)])
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+    for n in range(2, 60):
+        run.writer.submit(1, [frame(1, n)])
+        run.wait(0.2)
+    run.wait(4 * TROUBLE_DELAY)
+    assert run.spooled > 0
+    run.back()
+    run.wait(8 * TROUBLE_DELAY)
+    assert run.written() == [open_event(1), *(frame(1, n) for n in range(2, 60))]
+    assert list(tmp_path.glob("*bad*")) == []
+
+
+def test_a_spool_that_cannot_be_opened_at_the_start_is_opened_later_with_what_was_left(tmp_path, monkeypatch):
+    run = spooled(tmp_path)
+    run.writer.submit(1, [saved(1)])
+    run.wait(SPOOL_EVERY)
+    run.killed()
+    with monkeypatch.context() as away:
+        away.setattr(RoomyFile, "_opened", lambda self: sqlite3.connect("/nowhere/spool.db"))
+        again = Run(tmp_path, max_batch=10)
+        again.wait(TROUBLE_DELAY + 1)
+        assert "unable to open" in again.writer.figures.spool.trouble
+        again.writer.submit(2, [open_event(2)])
+        again.wait(1)
+        assert again.written() == [open_event(2)]
+        again.away()
+        again.writer.submit(2, [frame(2, 2)])
+        again.wait(SPOOL_AFTER + SPOOL_EVERY)
+        again.back()
+        again.wait(1)
+    again.wait(TROUBLE_DELAY + 1)
+    assert of(again.written(), 1) == [open_event(1), *(frame(1, n) for n in range(2, 102)), saved(1)]
+    assert of(again.written(), 2) == [open_event(2), frame(2, 2)]
+    assert again.writer.figures.spool.trouble is None
+
+
+def test_a_stop_while_the_spool_cannot_be_opened_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(RoomyFile, "_opened", lambda self: sqlite3.connect("/nowhere/spool.db"))
+    run = Run(tmp_path)
+    run.away()
+    run.writer.submit(1, [open_event(1)])
+    stopped = run.writer.stopService()
+    run.settle()
+    assert stopped.called
+    assert run.clock.getDelayedCalls() == []
+
+
+def test_a_file_that_cannot_be_read_for_long_is_as_good_as_damaged(tmp_path, monkeypatch):
+    """A sector that the disk does not give back: what was behind it must not hold up everything else for ever."""
+    run = spooled(tmp_path)
+    take = SpoolFile.read
+    old = [tmp_path / "spool.db"]
+
+    def failing(self: SpoolFile, *args: Any) -> Any:
+        if old and (tmp_path / "spool.db").stat().st_ino == inode:
+            raise SpoolTrouble("disk I/O error")
+        return take(self, *args)
+
+    inode = (tmp_path / "spool.db").stat().st_ino
+    monkeypatch.setattr(SpoolFile, "read", failing)
+    run.back()
+    run.wait((PATIENCE - 1) * TROUBLE_DELAY - 1)
+    assert list(tmp_path.glob("*bad*")) == []
+    run.wait(2 * TROUBLE_DELAY)
+    assert list(tmp_path.glob("*bad*"))
+    assert run.written() == [open_event(1), *(frame(1, n) for n in range(2, 102))]
+
+
+def test_what_finds_no_room_in_the_spool_stays_in_memory_and_goes_there_when_there_is_some(tmp_path, monkeypatch):
+    run = Run(tmp_path, queue_max=1000)
+    run.away()
+    run.writer.submit(1, [open_event(1)])
+    run.wait(SPOOL_AFTER + SPOOL_EVERY)
+
+    def no_room(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", no_room)
+        n = 1
+        while not run.writer.figures.spool.trouble:
+            for _ in range(100):
+                n += 1
+                run.writer.submit(1, [open_event(1, n), saved(1, n)])
+            run.wait(SPOOL_EVERY)
+            assert n < 20_000
+        assert "is full" in run.writer.figures.spool.trouble
+        for _ in range(100):
+            n += 1
+            run.writer.submit(1, [open_event(1, n), saved(1, n)])
+        run.wait(TROUBLE_DELAY)
+        assert run.writer.queued >= 2 * n - 3
+    run.wait(2 * TROUBLE_DELAY)
+    assert run.writer.figures.spool.trouble is None
+    assert run.spooled >= 2 * n - 3
+    run.killed()
+    again = Run(tmp_path)
+    again.wait(5)
+    opened = [c for c in again.written() if isinstance(c, OpenEvent)]
+    assert sorted(c.handle for c in opened) == sorted({open_event(1, k).handle for k in range(1, n + 1)})

@@ -7,6 +7,7 @@ that is under way when the spool is begun is kept there too, and leaves it, like
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
@@ -17,7 +18,8 @@ from twisted.logger import Logger
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.ingest.queue import ChangeQueue
 from zmtwist.ingest.spool import Spool, SpoolFigures
-from zmtwist.ingest.spoolfile import Known, SpoolTrouble
+from zmtwist.ingest.spoolfile import SpoolTrouble
+from zmtwist.ingest.spoolform import Known
 from zmtwist.waiting import given_up
 
 SPOOL_EVERY = 0.5
@@ -64,6 +66,7 @@ class Backlog:
         self._reactor = reactor
         self._unopened = spool
         self._spool: Spool | None = None
+        self._opening: Deferred[None] | None = None
         self._known = known
         self._unsettled = unsettled
         self._group = min(group, GROUP)
@@ -85,13 +88,32 @@ class Backlog:
         """How many changes of one monitor wait in memory."""
         return self._queue.of(monitor_id)
 
-    async def open(self) -> Mapping[str, Known]:
-        """Look into the spool; gives the events that what an earlier run left speaks of."""
+    async def open(self, found: Callable[[Mapping[str, Known]], None]) -> None:
+        """Look into the spool. `found` is told the events that what an earlier run left speaks of: before this ends, or, of a spool that
+        can't be opened yet, when it can."""
         if self._unopened is None:
-            return {}
-        left = await self._unopened.open()
-        self._saves_kept.update(handle for handle, known in left.items() if known.saved is not None)
+            return
+        try:
+            found(await self._open(self._unopened))
+        except SpoolTrouble:
+            self._opening = Deferred.fromCoroutine(self._open_later(self._unopened, found))
         self._spool = self._unopened
+
+    async def _open_later(self, spool: Spool, found: Callable[[Mapping[str, Known]], None]) -> None:
+        while True:
+            try:
+                await deferLater(self._reactor, TROUBLE_DELAY)
+                async with self._lock:
+                    found(await self._open(spool))
+                return
+            except SpoolTrouble:
+                continue
+            except CancelledError:
+                return
+
+    async def _open(self, spool: Spool) -> Mapping[str, Known]:
+        left = await spool.open()
+        self._saves_kept.update(handle for handle, known in left.items() if known.saved is not None)
         return left
 
     def put(self, monitor_id: int, changes: Sequence[Change]) -> None:
@@ -136,6 +158,8 @@ class Backlog:
     async def take(self, most: int, *, bulk: bool = True) -> Batch | None:
         """The next batch; None when nothing waits. It is under way until it is `done`. `bulk` as in `ChangeQueue.take`."""
         spool = self._spool
+        if spool is not None and spool.unsure:
+            await self._settle(spool)
         while spool is not None and (spool.waiting or self._lock.locked):
             async with self._lock:
                 if spool.waiting <= most:
@@ -155,6 +179,12 @@ class Backlog:
         changes, self._held = self._held or self._queue.take(most, bulk=bulk) or self._queue.take(most), []
         self._current = Batch(changes) if changes else None
         return self._current
+
+    async def _settle(self, spool: Spool) -> None:
+        """What failed to be put is in memory, and may be in the spool as well: it must not be when it is in the database."""
+        async with self._lock:
+            with suppress(SpoolTrouble):
+                await spool.settle()
 
     @property
     def may_rush(self) -> bool:
@@ -211,8 +241,9 @@ class Backlog:
 
     async def close(self) -> None:
         """End what goes on here, and close the spool."""
-        if self._spooling is not None:
-            await given_up(self._spooling)
+        for going_on in (self._opening, self._spooling):
+            if going_on is not None:
+                await given_up(going_on)
         if self._spool is not None:
             await self._spool.close()
 

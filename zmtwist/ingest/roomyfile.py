@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from zmtwist.ingest.sqlitelog import PAGE
+
 T = TypeVar("T")
 
 ROOM = 256 << 10
@@ -27,15 +29,18 @@ _OURS = "CREATE TABLE ballast (data BLOB NOT NULL)"
 
 
 class RoomyFile:
-    """A database at `path` with `tables` (statements), of one `version`, for one thread at a time. `most_pages` bounds it, for tests.
+    """A database at `path` with `tables` (statements), for one thread at a time. `most_pages` bounds it, for tests.
 
-    Errors are SQLite's, and `OSError`.
+    Its version is one more than there are `upgrades`, each of which makes the next version out of one. Errors are SQLite's, and `OSError`.
     """
 
-    def __init__(self, path: Path, tables: Sequence[str], version: int, *, most_pages: int | None = None) -> None:
-        self._path = path
-        self._tables = tables
-        self._version = version
+    def __init__(
+        self, path: Path, tables: Sequence[str], upgrades: Sequence[Sequence[str]], *, most_pages: int | None = None
+    ) -> None:
+        self.path = path
+        self.tables = (*tables, _OURS)
+        self._upgrades = upgrades
+        self._version = 1 + len(upgrades)
         self._most_pages = most_pages
         self._connection: sqlite3.Connection | None = None
         # SQLite's own locks on a file end with any descriptor of ours for it that is closed, so this one stays open as long.
@@ -45,7 +50,7 @@ class RoomyFile:
     def db(self) -> sqlite3.Connection:
         """The connection, opened where it is not. WAL with synchronous FULL: what is committed outlives a power cut.
 
-        Raises `sqlite3.DatabaseError`, not one of its kinds, for a file that is no such database or of another version.
+        Raises `sqlite3.DatabaseError` that `is_damage` for a file that is no such database, makes no sense or is of a later version.
         """
         if self._connection is None:
             self._connection = self._opened()
@@ -106,20 +111,28 @@ class RoomyFile:
 
     def _opened(self) -> sqlite3.Connection:
         self.close()
-        self._claiming = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._claiming = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        connection.text_factory = bytes  # what a disk gives back as a text need not be one
         try:
+            connection.execute(f"PRAGMA page_size = {PAGE}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA wal_autocheckpoint = 256")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
+            if not 0 <= version <= self._version:
+                raise sqlite3.DatabaseError(f"{self.path} is of version {version}, not {self._version}")
+            if version != 0:
+                (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+                if found != b"ok":
+                    raise sqlite3.DatabaseError(f"{self.path} is damaged: {found!r}")
+            if version != self._version:
+                upgrades = [statement for upgrade in self._upgrades[version - 1 :] for statement in upgrade]
                 connection.execute("BEGIN IMMEDIATE")
-                for statement in (*self._tables, _OURS, f"PRAGMA user_version = {self._version}"):
+                for statement in upgrades if version else self.tables:
                     connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {self._version}")
                 connection.execute("COMMIT")
-            elif version != self._version:
-                raise sqlite3.DatabaseError(f"{self._path} is of version {version}, not {self._version}")
             connection.execute("DELETE FROM ballast")
             if self._most_pages is not None:
                 connection.execute(f"PRAGMA max_page_count = {self._most_pages}")
@@ -134,7 +147,7 @@ class RoomyFile:
         The log has just been written back, so the file is as long as its pages say.
         """
         before = os.fstat(self._claiming).st_size
-        log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CREAT, 0o600)
+        log = os.open(f"{self.path}-wal", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.posix_fallocate(self._claiming, before, extra)
             if (size := os.fstat(log).st_size) < extra:
@@ -165,6 +178,35 @@ class RoomyFile:
         (pages,) = self.db.execute(f"PRAGMA {count}").fetchone()
         (size,) = self.db.execute("PRAGMA page_size").fetchone()
         return int(pages) * int(size)
+
+
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_ABORT,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_MISUSE,
+    }
+)
+"""What says nothing of the file's content: another time it may work."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the file makes no sense, and never will: not where it can't be read or written at the moment."""
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)  # none: Python's own, of a text that is none, or ours
+    return code is None or code == sqlite3.SQLITE_IOERR_CORRUPTFS or code & 0xFF not in _PASSING
 
 
 def is_full(error: Exception) -> bool:

@@ -14,9 +14,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from zmtwist.changes import Change
-from zmtwist.ingest.spoolfile import Group, Known, Left, SpoolFile, SpoolTrouble
+from zmtwist.ingest.spoolfile import Group, Left, SpoolFile, SpoolTrouble
+from zmtwist.ingest.spoolform import Known
 
 T = TypeVar("T")
+
+
+PATIENCE = 12
+"""After so many tries to read it without success in a row, a file is as good as damaged."""
 
 
 class Thread(Protocol):
@@ -29,12 +34,15 @@ class Thread(Protocol):
 @attrs.define
 class SpoolFigures:
     """`now` and `ever`: changes that are in the spool, and that have been. `gave_way`: those given up since the disk was full.
-    `bytes` is what is in use of the file, `trouble` why it can't be written or read at the moment."""
+    `bytes` is what is in use of the file, `trouble` why it can't be written or read at the moment. `unreadable`: what made no sense when
+    it was read, `aside` the file of the last such find."""
 
     now: int = 0
     ever: int = 0
     gave_way: int = 0
     bytes: int = 0
+    unreadable: int = 0
+    aside: str | None = None
     trouble: str | None = None
 
 
@@ -49,9 +57,13 @@ class Spool:
         self._last = 0
         self._read = 0
         self._earlier = 0
+        self._open = False
+        self._failed = 0
         self._stored: set[str] = set()
         self._memo: dict[str, Known | None] = {}
         self.figures = SpoolFigures()
+        self.unsure = False
+        """Whether a group of which nobody knows is in the file: one whose `put` has failed."""
 
     @property
     def waiting(self) -> int:
@@ -59,19 +71,15 @@ class Spool:
         return self.figures.now
 
     async def open(self) -> Mapping[str, Known]:
-        """Open it; gives the events that what an earlier run left speaks of. Trouble is said, and tried again with the first use."""
-        for _ in range(2):  # a file that makes no sense is replaced by a new one
-            try:
-                left: Left = await self._run(self._file.open)
-            except SpoolTrouble as error:
-                if not error.broken:
-                    break
-            else:
-                self._last = self._earlier = left.last
-                self._stored = set(left.events)
-                self.figures.now = left.changes
-                return left.events
-        return {}
+        """Open it; gives the events that what an earlier run left speaks of. Until that has been done once, nothing can be put, lest what
+        was left be lost. Raises `SpoolTrouble`."""
+        left: Left = await self._run(self._file.open)
+        self._open = True
+        self._last = self._earlier = left.last
+        self._stored = set(left.events)
+        self.figures.now = left.changes
+        self._say(left)
+        return left.events
 
     async def close(self) -> None:
         """Close it, once all calls before have ended."""
@@ -83,10 +91,12 @@ class Spool:
         new = {handle: known for handle, known in events.items() if handle not in self._stored}
         group_id = self._last + 1
         given_up = self._file.gave_way
+        self.unsure = True
         try:
             kept = await self._run(self._file.put, group_id, changes, new, tried=under_way)
         finally:
             self._gave_way(self._file.gave_way - given_up)
+        self.unsure = False
         self._last = group_id
         self._stored.update(new)
         self.figures.ever += kept
@@ -109,6 +119,13 @@ class Spool:
             count=count,
         )
 
+    async def settle(self) -> None:
+        """Forget a group whose `put` has failed: it may be there all the same, and its changes are about to be written otherwise. Raises
+        `SpoolTrouble`."""
+        if self.unsure:
+            await self._run(self._file.forget_after, self._last)
+            self.unsure = False
+
     async def read(self, most: int) -> tuple[Group, bool] | None:
         """The next groups, and whether an earlier run left them; None if there are none. Raises `SpoolTrouble`."""
         earlier = self._read < self._earlier
@@ -123,11 +140,7 @@ class Spool:
             return None
         self._read = group.upto
         self.figures.now = max(0, self.figures.now - len(group.changes) - group.unreadable)
-        if group.unreadable:
-            self.log.critical(
-                "ingest: {count} changes in the spool make no sense to this version and were set aside in its table 'unreadable'",
-                count=group.unreadable,
-            )
+        self._aside(group.unreadable, group.aside)
         return group, earlier
 
     async def done(self, upto: int | None, events: Mapping[str, Known | None]) -> None:
@@ -144,33 +157,64 @@ class Spool:
         self._stored = set() if upto is not None and upto == self._last else self._stored | memo.keys()
 
     async def _run(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
+        reads = function in (self._file.open, self._file.read)
+        if not self._open and function != self._file.open:
+            raise SpoolTrouble(self.figures.trouble or "the spool is not open")
         try:
             result = await self._thread.run(function, *args, **kwargs)
         except SpoolTrouble as error:
             if self.figures.trouble != str(error):
                 self.figures.trouble = str(error)
                 self.log.error("ingest: {error}", error=str(error))
-            if error.broken:
-                await self._begin_anew()
+            self._failed += reads
+            if error.broken or self._failed >= PATIENCE:
+                await self._begin_anew(str(error))
             raise
         self.figures.bytes = self._file.used
+        if reads:
+            self._failed = 0
         if self.figures.trouble is not None and function != self._file.read:
             self.figures.trouble = None
             self.log.info("ingest: the spool can be written again")
         return result
 
-    async def _begin_anew(self) -> None:
-        """The file is broken: nothing will ever be read from it again, and it must not hold up everything else."""
-        lost, self.figures.now = self.figures.now, 0
-        self._read = self._earlier = self._last
-        self._stored.clear()
+    async def _begin_anew(self, why: str) -> None:
+        """The file is broken: nothing will ever be read from it in this way again, and it must not hold up everything else."""
+        self._failed = 0
         try:
-            aside = await self._thread.run(self._file.set_aside)
+            left = await self._thread.run(self._file.renew, why, self._read)
         except SpoolTrouble as error:
             self.log.critical("ingest: the spool is broken and can't be set aside: {error}", error=str(error))
-        else:
+            return
+        self.figures.trouble = None
+        if self._open:
+            self._last = max(self._last, left.last)
+            self._stored = set(left.events)
+            self.figures.now = left.changes
+        self._say(left)
+
+    def _say(self, left: Left) -> None:
+        """What was found that makes no sense."""
+        if (damage := left.damage) is not None:
+            self.figures.unreadable += damage.unread
+            self.figures.aside = damage.aside
             self.log.critical(
-                "ingest: the spool was broken and is set aside as {path}, with {lost} changes or more; a new one is begun",
-                path=aside,
-                lost=lost,
+                "ingest: the spool was damaged ({why}): {changes} changes could be read and are written, at {unread} places nothing could; "
+                "the damaged file is kept as {aside}",
+                why=damage.why,
+                changes=damage.changes,
+                unread=damage.unread,
+                aside=damage.aside,
             )
+        self._aside(left.unreadable, left.aside)
+
+    def _aside(self, count: int, paths: Sequence[str]) -> None:
+        if not count:
+            return
+        self.figures.unreadable += count
+        self.figures.aside = paths[-1] if paths else self.figures.aside
+        self.log.critical(
+            "ingest: {count} changes in the spool make no sense and are not written; they are kept as {paths}",
+            count=count,
+            paths=", ".join(paths) or "rows of its table 'unreadable', for lack of room",
+        )

@@ -21,6 +21,7 @@ from zmtwist.ingest.backlog import Backlog, Batch
 from zmtwist.ingest.known import KnownEvents
 from zmtwist.ingest.latency import Latencies
 from zmtwist.ingest.spool import Spool, SpoolFigures
+from zmtwist.ingest.spoolform import Known
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.waiting import ended, given_up
@@ -138,7 +139,10 @@ class Writer(Service):
     async def resume(self) -> None:
         """Look into the spool, and begin to write what an earlier run left there. Saves are seen to once more; openings are only
         written, since the workers that waited for them may be gone. Call when every monitor is known."""
-        for handle, known in (await self._backlog.open()).items():
+        await self._backlog.open(self._resume)
+
+    def _resume(self, left: Mapping[str, Known]) -> None:
+        for handle, known in left.items():
             self._events.add({handle: known.place})
             if known.saved is not None:
                 self._follow(known.saved, known.place)

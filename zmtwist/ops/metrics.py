@@ -201,6 +201,7 @@ class _IngestCollector(Collector):
         dropped.add_metric(("refused",), figures.refused)
         dropped.add_metric(("orphaned",), figures.orphaned)
         dropped.add_metric(("gave_way",), figures.spool.gave_way)
+        dropped.add_metric(("unreadable",), figures.spool.unreadable)
         yield dropped
         yield _gauge("zmnext_spool_changes", "Changes that wait on disk.", figures.spool.now)
         yield _gauge("zmnext_spool_bytes", "What they take there.", figures.spool.bytes)

@@ -33,6 +33,10 @@ def status_lines(answer: Answer) -> list[str]:
             f"{ingest['refused']} refused, {ingest['orphaned']} without an event"
         )
         spool = ingest["spool"]
+        if spool["aside"]:
+            lines.append(
+                f"spool     {spool['unreadable']} changes made no sense and are kept as {clean(spool['aside'])}"
+            )
         if spool["now"] or spool["gave_way"] or spool["trouble"]:
             lines.append(
                 f"spool     {spool['now']} changes on disk, {spool['bytes'] // 1024} KiB, {spool['gave_way']} gave way: "

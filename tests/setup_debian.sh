@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the tests need, from Debian: a MariaDB server (installed, never started as a service) and ZoneMinder's own schema, taken out of
-# its package into .cache/; systemd and logrotate, which check the files in etc/; a browser for the status page; an MQTT broker. Does
-# only what has not been done yet, and says what it installs.
+# its package into .cache/; systemd and logrotate, which check the files in etc/; a browser for the status page, and web servers that it is
+# put behind; an MQTT broker. Does only what has not been done yet, and says what it installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/as_root.sh
@@ -20,6 +20,9 @@ missing_tools() {
   command -v chromium >/dev/null || echo chromium
   command -v chromedriver >/dev/null || echo chromium-driver
   command -v mosquitto >/dev/null || echo mosquitto
+  command -v nginx >/dev/null || echo nginx-light
+  command -v apache2 >/dev/null || echo apache2-bin
+  command -v openssl >/dev/null || echo openssl
 }
 
 install() { # packages
@@ -41,17 +44,25 @@ fetch_schema() {
   echo "setup: fetching ZoneMinder's schema out of Debian's package zoneminder (nothing is installed)"
   local dir
   dir=$(mktemp -d)
-  (cd "$dir" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" zoneminder)
+  # Nothing of this needs root, unless Debian's lists are missing or so old that the package has gone.
+  if ! (cd "$dir" && download); then
+    as_root apt-get update -qq
+    (cd "$dir" && download)
+  fi
   dpkg -x "$dir"/zoneminder_*.deb "$dir/all"
   mkdir -p "$(dirname "$schema")"
   cp "$dir"/all/usr/share/zoneminder/db/{triggers,zm_create}.sql "$(dirname "$schema")"
   rm -rf "$dir"
 }
 
+download() {
+  apt-get download -qq -o APT::Sandbox::User="$(id -un)" zoneminder
+}
+
 read -r -a wanted <<<"$(missing_tools | xargs)"
 have_server || wanted+=(mariadb-server)
-if [ "${#wanted[@]}" != 0 ] || [ ! -s "$schema" ]; then
+if [ "${#wanted[@]}" != 0 ]; then
   as_root apt-get update -qq
-  [ "${#wanted[@]}" = 0 ] || install "${wanted[@]}"
-  [ -s "$schema" ] || fetch_schema
+  install "${wanted[@]}"
 fi
+[ -s "$schema" ] || fetch_schema

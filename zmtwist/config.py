@@ -5,6 +5,8 @@ Defaults that depend on the host (paths, zm.conf) are None here and settled by `
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +24,9 @@ DEFAULT_TRIGGERS = ("detection", "motion", "audio_event", "tracked_detection")
 
 DAY = 86_400
 """In seconds."""
+
+OUR_PATHS = ("api", "metrics", "page")
+"""With what the paths of the HTTP API begin."""
 
 LOWEST_RATE = 0.001
 """A second."""
@@ -95,6 +100,23 @@ def mqtt_topic(_instance: object, attribute: attrs.Attribute[Any], value: Any) -
         )
     if len(value.encode()) > LONGEST_TOPIC:
         raise ValueError(f"must have at most {LONGEST_TOPIC} bytes")
+
+
+def path_of_urls(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validator: a path that everything else can be below, and that is none of ours."""
+    if not re.fullmatch(r"(/[A-Za-z0-9_~][A-Za-z0-9._~-]*)+/?", value):
+        raise ValueError(f'must be a path such as "/zmnext", got "{value}"')
+    if value.split("/")[1] in OUR_PATHS:
+        raise ValueError(f'must not begin with one of our own paths ({", ".join(OUR_PATHS)}), got "{value}"')
+
+
+def proxies(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Validator: addresses and networks, or "unix"."""
+    for one in value:
+        try:
+            one == "unix" or ip_network(one, strict=False)
+        except ValueError:
+            raise ValueError(f'must be addresses, networks ("10.0.0.0/8") or "unix", got "{one}"') from None
 
 
 def fraction(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -255,6 +277,8 @@ class ApiConfig:
     web: str | None = None
     token_file: str | None = None
     hosts: tuple[str, ...] = ()
+    base_path: str | None = attrs.field(default=None, validator=attrs.validators.optional(path_of_urls))
+    trusted_proxies: tuple[str, ...] = attrs.field(default=(), validator=proxies)
 
 
 @attrs.frozen

@@ -35,7 +35,8 @@ class Browser:
     session: str
 
     @classmethod
-    def start(cls, *, size: tuple[int, int] = (1280, 900)) -> Browser:
+    def start(cls, *, size: tuple[int, int] = (1280, 900), insecure: bool = False) -> Browser:
+        """A new one; `insecure` takes any certificate."""
         directory = Path(tempfile.mkdtemp(prefix="zmtwist-"))  # short: there will be sockets in it
         environment = {**os.environ, "HOME": str(directory), "TMPDIR": str(directory)}
         process = subprocess.Popen(
@@ -53,7 +54,12 @@ class Browser:
             f"--user-data-dir={directory}/profile", f"--window-size={size[0]},{size[1]}",
         ]  # fmt: skip
         options: dict[str, Any] = {"binary": shutil.which(BROWSER), "args": arguments}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        wanted = {
+            "browserName": "chrome",
+            "acceptInsecureCerts": insecure,
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
         made = cls(directory, process, int(found[1]), "")
         try:
             made.session = made.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]

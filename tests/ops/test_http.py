@@ -128,6 +128,71 @@ def test_what_waits_for_its_turn_is_dropped_with_the_connection() -> None:
     assert client.root.asked == 1
 
 
+class Crowd:
+    """Connections to one factory, by addresses."""
+
+    def __init__(self, most: int, each: int) -> None:
+        self.clock, self.root = Turns(), Echo()
+        site = ApiSite(self.root, self.clock)
+        self.factory = LimitedFactory(
+            site, self.clock, lambda address: getattr(address, "host", None), most=most, each=each
+        )
+
+    def join(self, host: str = "", *, asks: bool = False, signed_in: bool = False) -> StringTransport | None:
+        """The transport of a new connection from this host (by a socket, if none), None where it is not let in."""
+        address = IPv4Address("TCP", host, 1) if host else UNIX
+        protocol = self.factory.buildProtocol(address)
+        if protocol is None:
+            return None
+        transport = StringTransport(hostAddress=address, peerAddress=address)
+        protocol.makeConnection(transport)
+        protocol.signed_in = signed_in
+        if asks:
+            protocol.dataReceived(get(1))
+        return transport
+
+    @staticmethod
+    def gone(transports: list[StringTransport | None]) -> list[bool]:
+        return [transport is None or transport.disconnected for transport in transports]
+
+
+def test_whoever_waits_longest_gives_way_to_the_next() -> None:
+    crowd = Crowd(most=3, each=9)
+    crowd.root.later = []
+    busy = crowd.join("192.0.2.1", asks=True)
+    waiting = [crowd.join("192.0.2.1") for _ in range(4)]
+    assert crowd.gone([busy, *waiting]) == [False, True, True, False, False]
+
+
+def test_one_address_only_takes_places_from_itself() -> None:
+    crowd = Crowd(most=9, each=2)
+    other, local = crowd.join("192.0.2.9"), crowd.join()
+    slow = [crowd.join("192.0.2.1") for _ in range(20)]
+    assert crowd.gone(slow) == 18 * [True] + 2 * [False]
+    assert crowd.gone([other, local]) == [False, False]
+    assert crowd.gone([crowd.join() for _ in range(6)]) == 6 * [False]  # no such limit for a socket, or a proxy
+
+
+def test_strangers_give_way_before_those_who_are_signed_in() -> None:
+    crowd = Crowd(most=3, each=9)
+    signed = crowd.join("192.0.2.1", signed_in=True, asks=True)
+    crowd.clock.turn()
+    strangers = [crowd.join("192.0.2.1") for _ in range(5)]
+    assert crowd.gone([signed, *strangers]) == [False, True, True, True, False, False]
+
+
+def test_who_is_being_answered_never_gives_way() -> None:
+    crowd = Crowd(most=3, each=2)
+    crowd.root.later = []
+    busy = [crowd.join("192.0.2.1", asks=True), crowd.join("192.0.2.1", asks=True), crowd.join("192.0.2.2", asks=True)]
+    assert crowd.join("192.0.2.1") is None
+    assert crowd.join("192.0.2.3") is None
+    assert crowd.gone(busy) == [False, False, False]
+    crowd.root.later.pop(0)()
+    assert crowd.join("192.0.2.1") is not None
+    assert crowd.gone(busy) == [True, False, False]
+
+
 @pytest.mark.parametrize("address", [TCP, UNIX])
 def test_http_1_1_needs_a_host(address: IAddress) -> None:
     client = Client(address)

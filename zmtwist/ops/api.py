@@ -16,11 +16,12 @@ from zmtwist.ingest.reconcile import USUAL_DAYS
 from zmtwist.ops.desk import Desk, unavailable
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.gallery import Gallery
-from zmtwist.ops.http import argument, error_answer, header, json_answer
+from zmtwist.ops.http import argument, error_answer, header, json_answer, occupy
 from zmtwist.ops.metrics import CONTENT_TYPE, Metrics
 from zmtwist.ops.openapi import openapi
 from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.pages import Pages
+from zmtwist.ops.places import Limits
 from zmtwist.ops.stream import Streams
 from zmtwist.whole import whole
 from zmtwist.zm.errors import DatabaseError
@@ -38,12 +39,23 @@ class Api:
     app = Klein()
     log = Logger()
 
-    def __init__(self, desk: Desk, metrics: Metrics, streams: Streams, gallery: Gallery, pages: Pages) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        metrics: Metrics,
+        streams: Streams,
+        gallery: Gallery,
+        pages: Pages,
+        limits: Limits,
+        base: str = "",
+    ) -> None:
         self._desk = desk
         self._metrics = metrics
         self._streams = streams
         self._gallery = gallery
         self._pages = pages
+        self._limits = limits
+        self._base = base
 
     @app.route("/", methods=["GET"])
     def page(self, request: Request) -> bytes:
@@ -83,6 +95,8 @@ class Api:
     @app.route("/api/monitors/<int:monitor_id>/live.mp4", methods=["GET"])
     async def live(self, request: Request, monitor_id: int) -> bytes:
         """Its picture as it comes."""
+        occupy(request, self._limits.viewers)
+        request.setHeader(b"x-accel-buffering", b"no")  # a proxy that collects before it sends would be seconds behind
         return await self._gallery.watch(request, monitor_id)
 
     @app.route(f"/api/monitors/<int:monitor_id>/{_VERBS}", methods=["POST"])
@@ -121,21 +135,25 @@ class Api:
     @app.route("/api/events/<int:event_id>/clip", methods=["GET"])
     async def clip(self, request: Request, event_id: int) -> bytes:
         """Its clip."""
+        occupy(request, self._limits.files)
         return await self._gallery.clip(request, event_id)
 
     @app.route("/api/events/<int:event_id>/clip.mp4", methods=["GET"])
     async def clip_as_mp4(self, request: Request, event_id: int) -> bytes:
         """Its clip's video as MP4."""
+        occupy(request, self._limits.files)
         return await self._gallery.clip_as_mp4(request, event_id)
 
     @app.route("/api/events/<int:event_id>/ticket", methods=["GET"])
     def ticket(self, request: Request, event_id: int) -> bytes:
         """A URL for its clip that needs no token."""
-        return json_answer(request, self._gallery.ticket(event_id))
+        ticket = self._gallery.ticket(event_id)
+        return json_answer(request, {**ticket, "url": f"{self._base}{ticket['url']}"})
 
     @app.route("/api/events/<int:event_id>/<name>.jpg", methods=["GET"])
     async def picture(self, request: Request, event_id: int, name: str) -> bytes:
         """One of its pictures."""
+        occupy(request, self._limits.files)
         return await self._gallery.picture(request, event_id, f"{name}.jpg")
 
     @app.route("/api/stream", methods=["GET"])
@@ -144,12 +162,14 @@ class Api:
         after = header(request, "last-event-id") or argument(request, "after")
         if after is not None and len(after) > LONGEST_MARK:
             raise ApiError(400, "bad_request", "after: is no id of this stream")
-        return self._streams.open(request, _number(request, "monitor"), after)
+        monitor_id = _number(request, "monitor")
+        occupy(request, self._limits.streams)
+        return self._streams.open(request, monitor_id, after)
 
     @app.route("/api/openapi.json", methods=["GET"])
     def openapi(self, request: Request) -> bytes:
         """This API's description."""
-        return json_answer(request, openapi())
+        return json_answer(request, openapi(self._base))
 
     @app.route("/metrics", methods=["GET"])
     async def metrics(self, request: Request) -> bytes:

@@ -35,7 +35,10 @@ class Peer:
 
 @attrs.frozen
 class Asked:
-    """What of a request decides whether it is answered. Header values are None where the header is missing or given twice."""
+    """What of a request decides whether it is answered. Header values are None where the header is missing or given twice.
+
+    `host` and `secure` are those that the client sees, which behind a trusted proxy are not those of our own connection.
+    """
 
     method: str
     host: str | None
@@ -59,8 +62,8 @@ class TokenGuard:
     public: Collection[str] = ()
     tickets: Tickets | None = None
 
-    def check(self, asked: Asked) -> None:
-        """Raises ApiError."""
+    def check(self, asked: Asked) -> bool:
+        """Whether it is signed, by the token or a ticket, and not just for what is public. Raises ApiError."""
         if asked.host is None or not self._ours(asked.host):
             raise ApiError(403, "wrong_host", "the Host header names none of this service; [api] hosts lists its names")
         if (
@@ -68,11 +71,16 @@ class TokenGuard:
             and asked.origin.lower() != f"{'https' if asked.secure else 'http'}://{asked.host}".lower()
         ):
             raise ApiError(403, "foreign_origin", "pages of another origin may not use this API")
-        if asked.method in READS and (asked.path in self.public or self._has_ticket(asked)):
-            return
-        scheme, _, given = (asked.authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+        if self._has_token(asked) or (asked.method in READS and self._has_ticket(asked)):
+            return True
+        if asked.method not in READS or asked.path not in self.public:
             raise ApiError(401, "unauthorized", "send the token of [api] token_file as `Authorization: Bearer TOKEN`")
+
+        return False
+
+    def _has_token(self, asked: Asked) -> bool:
+        scheme, _, given = (asked.authorization or "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token.encode())
 
     def _has_ticket(self, asked: Asked) -> bool:
         return self.tickets is not None and asked.ticket is not None and self.tickets.opens(asked.path, asked.ticket)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, cast
@@ -15,6 +16,7 @@ from twisted.web.server import Request, Site
 
 from zmtwist.guard import leaving
 from zmtwist.ops.errors import ApiError
+from zmtwist.ops.places import Caller, Places
 from zmtwist.whole import whole
 
 MOST_BODY = 16 * 1024
@@ -26,7 +28,11 @@ MOST_DISCARDED = 1024 * 1024
 RECEIVE_SECONDS = 30.0
 """How long a request may take to arrive, and a connection may wait for the next one (its last answer to be read, too)."""
 
-MOST_CONNECTIONS = 320
+MOST_CONNECTIONS = 640
+"""Of one endpoint. When there are as many, one that only waits gives way to each new one."""
+
+EACH_CONNECTIONS = 320
+"""Of one address."""
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -39,8 +45,13 @@ SECURITY_HEADERS = (
 
 
 class Connection(ProtocolWrapper):
-    """One client. It is cut when no whole request has come for `RECEIVE_SECONDS`, however busily it drips."""
+    """One client. It is cut when no whole request has come for `RECEIVE_SECONDS`, however busily it drips.
 
+    `place` stands for it where connections are counted, None where it is not; `signed_in` once it has made a request that was.
+    """
+
+    place: str | None = None
+    signed_in = False
     _deadline: IDelayedCall | None = None
     _turn: IDelayedCall | None = None
     _waiting: Callable[[], None] | None = None
@@ -53,6 +64,8 @@ class Connection(ProtocolWrapper):
     def connectionLost(self, reason: Any = None) -> None:
         """Wait no more."""
         self.request_came()
+        factory: LimitedFactory = self.factory
+        factory.gone(self)
         self._waiting = None
         if self._turn is not None:
             self._turn.cancel()
@@ -64,12 +77,15 @@ class Connection(ProtocolWrapper):
         self.request_came()
         factory: LimitedFactory = self.factory
         self._deadline = factory.clock.callLater(RECEIVE_SECONDS, self.cut)
+        factory.waits(self)
 
     def request_came(self) -> None:
         """It has; its answer may take as long as it needs."""
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
+        factory: LimitedFactory = self.factory
+        factory.waits_no_more(self)
 
     def in_turn(self, serve: Callable[[], None]) -> None:
         """Call `serve`: at once, but no more than one in each turn of the reactor.
@@ -97,22 +113,74 @@ class Connection(ProtocolWrapper):
 
 
 class LimitedFactory(WrappingFactory):
-    """Makes connections, up to a number of them."""
+    """Makes connections, up to `most` of them, `each` for those whose `place_of` their address is the same (None: not counted so).
+
+    When there are as many, the one that has waited longest for a request gives way to the new one: first of all one that never made a
+    signed one. So whoever opens connections and is slow to use them only takes places from itself.
+    """
 
     protocol = Connection
     noisy = False
 
-    def __init__(self, site: Site, clock: IReactorTime, most: int = MOST_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        site: Site,
+        clock: IReactorTime,
+        place_of: Callable[[IAddress | None], str | None] = lambda _: None,
+        most: int = MOST_CONNECTIONS,
+        each: int = EACH_CONNECTIONS,
+    ) -> None:
         super().__init__(site)  # type: ignore[no-untyped-call]
         self.clock = clock
+        self._place_of = place_of
         self._most = most
+        self._each = each
+        self._open: set[Connection] = set()
+        self._of: Counter[str | None] = Counter()
+        self._waiting: tuple[dict[Connection, None], ...] = ({}, {})
+        """Those that wait for a request, longest first: strangers, and those that are signed in."""
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:  # type: ignore[override]
-        """None, which closes the connection, once there are too many."""
-        if len(self.protocols) >= self._most:
+        """None, which closes the connection, where there are too many and none of them only waits."""
+        place = self._place_of(addr)
+        if place is not None and self._of[place] >= self._each and not self._give_way(place):
             return None
-        made: Protocol = super().buildProtocol(addr)
+        if len(self._open) >= self._most and not self._give_way():
+            return None
+        made = cast(Connection, super().buildProtocol(addr))
+        made.place = place
+        self._open.add(made)
+        self._of[place] += 1
         return made
+
+    def _give_way(self, place: str | None = None) -> bool:
+        """Have one connection (of `place`, where that is given) make room; whether there is one that can."""
+        for group in self._waiting:
+            for connection in group:
+                if place in (None, connection.place):
+                    self.gone(connection)
+                    connection.cut()
+                    return True
+        return False
+
+    def waits(self, connection: Connection) -> None:
+        """A request has to come from it."""
+        if connection in self._open:
+            self._waiting[connection.signed_in][connection] = None
+
+    def waits_no_more(self, connection: Connection) -> None:
+        """It has."""
+        for group in self._waiting:
+            group.pop(connection, None)
+
+    def gone(self, connection: Connection) -> None:
+        """It counts no more. Idempotent."""
+        self.waits_no_more(connection)
+        if connection in self._open:
+            self._open.remove(connection)
+            self._of[connection.place] -= 1
+            if not self._of[connection.place]:
+                del self._of[connection.place]
 
     def cut(self) -> None:
         """End all connections."""
@@ -123,7 +191,30 @@ class LimitedFactory(WrappingFactory):
 class BoundedRequest(Request):
     """A request that holds no more of its body than `MOST_BODY`."""
 
+    caller: Caller | None = None
     _received = 0
+    _give_back: Callable[[], None] | None = None
+
+    def came_from(self, caller: Caller) -> None:
+        """It is known who makes it."""
+        self.caller = caller
+        connection_of(self).signed_in |= caller.signed_in
+
+    def occupy(self, places: Places) -> None:
+        """Count it there from here on, until it is answered or its client gone, and no longer where it was counted. Raises ApiError."""
+        given = places.take(self.caller or Caller("", "somebody"))
+        self._vacate()
+        self._give_back = given
+
+    def _vacate(self) -> None:
+        if self._give_back is not None:
+            self._give_back()
+        self._give_back = None
+
+    def connectionLost(self, reason: Any) -> None:
+        """The client has gone."""
+        self._vacate()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def gotLength(self, length: int | None) -> None:
         """The headers are there. What announces far too much is not listened to."""
@@ -166,6 +257,7 @@ class BoundedRequest(Request):
 
     def finish(self) -> None:
         """The whole answer was given."""
+        self._vacate()
         connection_of(self).await_request()
         super().finish()  # type: ignore[no-untyped-call]
 
@@ -207,6 +299,16 @@ def connection_of(request: Request) -> Connection:
 
 def _too_large() -> ApiError:
     return ApiError(413, "too_large", f"the request's body is over {MOST_BODY} bytes")
+
+
+def came_from(request: Request, caller: Caller) -> None:
+    """It is known who makes this request."""
+    cast(BoundedRequest, request).came_from(caller)
+
+
+def occupy(request: Request, places: Places) -> None:
+    """See `BoundedRequest.occupy`. Raises ApiError."""
+    cast(BoundedRequest, request).occupy(places)
 
 
 def last_answer(status: bytes, error: ApiError) -> bytes:

@@ -213,8 +213,8 @@ def _does(summary: str, answer: str | Schema, *parameters: Schema, status: str =
     }
 
 
-def openapi() -> Schema:
-    """The whole document."""
+def openapi(base: str = "") -> Schema:
+    """The whole document, of an API under this path."""
     only = _query("monitor", _WHOLE, "Of this monitor only.")
     return {
         "openapi": "3.1.0",
@@ -223,6 +223,7 @@ def openapi() -> Schema:
             "version": __version__,
             "description": "Control of zm-next workers. Over TCP every request needs the bearer token, but for the page.",
         },
+        "servers": [{"url": base or "/"}],
         "components": {
             "schemas": _SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

@@ -8,12 +8,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from zoneinfo import ZoneInfo
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -26,11 +27,13 @@ from zmtwist.ops.feed import Feed
 from zmtwist.ops.figures import Figures
 from zmtwist.ops.gallery import Gallery
 from zmtwist.ops.guard import READS, Asked, PeerGuard, TokenGuard, peer
-from zmtwist.ops.http import ApiSite, LimitedFactory, argument, connection_of, header, refuse
+from zmtwist.ops.http import ApiSite, LimitedFactory, argument, came_from, connection_of, header, occupy, refuse
 from zmtwist.ops.lag import Lag
 from zmtwist.ops.library import Library
 from zmtwist.ops.metrics import Metrics
 from zmtwist.ops.pages import Pages
+from zmtwist.ops.places import Caller, Limits
+from zmtwist.ops.proxy import Proxies, Sender, below, place_of
 from zmtwist.ops.running import Running
 from zmtwist.ops.site import site_of
 from zmtwist.ops.stream import Streams
@@ -39,7 +42,7 @@ from zmtwist.ops.token import BadToken, token
 from zmtwist.settings import Settings
 from zmtwist.waiting import ended
 
-Guard = Callable[[Request], str]
+Guard = Callable[[Request], Caller]
 """Lets a request in, and says who makes it; or raises ApiError."""
 
 
@@ -49,23 +52,33 @@ class Door(Resource):
     isLeaf = True
     log = Logger()
 
-    def __init__(self, guard: Guard, behind: IResource) -> None:
+    def __init__(self, guard: Guard, behind: IResource, limits: Limits, base: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._guard = guard
         self._behind = behind
+        self._limits = limits
+        self._base = base
 
     def render(self, request: Request) -> Any:
         """Check, then go on."""
         request.setHeader(b"server", b"zmtwist")
+        path = below(self._base, request.path)
+        if path is None:
+            request.setResponseCode(308)
+            request.setHeader(b"location", b"%s/" % request.path.rpartition(b"/")[2])
+            return b""
+        request.path, request.postpath = path, [unquote_to_bytes(part) for part in path[1:].split(b"/")]
         try:
-            who = self._guard(request)
+            caller = self._guard(request)
+            came_from(request, caller)
+            occupy(request, self._limits.requests)
         except ApiError as error:
             refuse(request, error)
             return NOT_DONE_YET
         method = request.method.decode("ascii", "replace")
         if method not in READS:
-            path = request.path.decode("ascii", "replace")
-            self.log.info("{who} asks for {method} {path}", who=who, method=method, path=path)
+            asked = path.decode("ascii", "replace")
+            self.log.info("{who} asks for {method} {path}", who=caller.who, method=method, path=asked)
         return self._behind.render(request)
 
 
@@ -95,7 +108,13 @@ class ApiService(Service):
             lambda n: f"{settings.socks}/stream_{n}.sock",
         )
         self._pages = Pages.read()
-        self._root: IResource = Api(desk, metrics, self._streams, self.gallery, self._pages).app.resource()
+        api = settings.config.api
+        self._limits = Limits()
+        self._proxies = Proxies(api.trusted_proxies)
+        self._base = (api.base_path or "").rstrip("/")
+        self._root: IResource = Api(
+            desk, metrics, self._streams, self.gallery, self._pages, self._limits, self._base
+        ).app.resource()
         self._factories: list[LimitedFactory] = []
         self._ports: list[IListeningPort] = []
         self._listening: Deferred[None] = succeed(None)
@@ -137,7 +156,8 @@ class ApiService(Service):
             if path is not None:
                 check_socket_path(path)
                 remove_dead_socket(path)
-            factory = LimitedFactory(ApiSite(Door(make_guard(), self._root), self._reactor), self._reactor)
+            door = Door(make_guard(), self._root, self._limits, self._base)
+            factory = LimitedFactory(ApiSite(door, self._reactor), self._reactor, self._place_of)
             port = await serverFromString(self._reactor, description).listen(factory)
         except (BadAddress, BadToken) as error:
             self.log.error("the API is not served on {endpoint}: {error}", endpoint=description, error=str(error))
@@ -157,18 +177,23 @@ class ApiService(Service):
             factory.cut()
         self.gallery.stopService()
 
+    def _place_of(self, address: IAddress | None) -> str | None:
+        """What stands for a client where its connections are counted: not a proxy's, which come from many, nor those by a UNIX socket."""
+        host = getattr(address, "host", None)
+        return None if host is None or self._proxies.trust(host) else place_of(host)
+
     # Doors
 
     def _at_the_socket(self, path: str) -> Guard:
-        def check(request: Request) -> str:
+        def check(request: Request) -> Caller:
             transport: Any = connection_of(request).transport
             who = peer(transport.getHandle())
             try:
                 group = Path(path).stat().st_gid
             except OSError:  # removed since the client connected: it may still look
                 group = None
-            PeerGuard(os.geteuid(), group).check(_asked(request), who)
-            return "somebody" if who is None else str(who)
+            PeerGuard(os.geteuid(), group).check(_asked(request, _peer(request)), who)
+            return Caller("" if who is None else str(who.uid), "somebody" if who is None else str(who), local=True)
 
         return check
 
@@ -177,9 +202,13 @@ class ApiService(Service):
         secret = token(self._settings.token_file)
         guard = TokenGuard(secret, frozenset(names), self._pages.paths, self._tickets)
 
-        def check(request: Request) -> str:
-            guard.check(_asked(request))
-            return f"{getattr(request.getClientAddress(), 'host', 'somebody')} with the token"  # the page and tickets only read
+        def check(request: Request) -> Caller:
+            told = (_lines(request, f"x-forwarded-{name}") for name in ("for", "proto", "host"))
+            sender = self._proxies.sender(_peer(request), *told)
+            signed_in = guard.check(_asked(request, sender))
+            address = sender.address or "somebody"
+            # The page and tickets only read: what is logged had the token.
+            return Caller(place_of(address), f"{address} with the token", signed_in=signed_in)
 
         return check
 
@@ -204,14 +233,24 @@ def remove_dead_socket(path: str) -> None:
             return
 
 
-def _asked(request: Request) -> Asked:
+def _peer(request: Request) -> Sender:
+    """Whoever is at the other end of the connection."""
+    address = getattr(request.getClientAddress(), "host", None)
+    return Sender(address, header(request, "host"), request.isSecure())
+
+
+def _lines(request: Request, name: str) -> list[str]:
+    """All values of a header, as they came."""
+    return [value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(name.encode()) or ()]
+
+
+def _asked(request: Request, sender: Sender) -> Asked:
     return Asked(
         method=request.method.decode("ascii", "replace"),
-        host=header(request, "host"),
-        origin=", ".join(value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(b"origin") or ())
-        or None,
+        host=sender.host,
+        origin=", ".join(_lines(request, "origin")) or None,
         authorization=header(request, "authorization"),
-        secure=request.isSecure(),
+        secure=sender.secure,
         path=request.path.decode("latin-1"),
         ticket=argument(request, "ticket"),
     )

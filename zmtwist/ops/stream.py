@@ -12,7 +12,6 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from zmtwist.ops.errors import ApiError
 from zmtwist.ops.feed import Entry, Feed, Listener
 from zmtwist.ops.http import connection_of
 
@@ -21,8 +20,6 @@ BEAT_SECONDS = 15.0
 
 STUCK_BEATS = 4
 """A client that has read nothing for so many beats is cut."""
-
-MOST_STREAMS = 256
 
 RETRY_MS = 3000
 
@@ -102,9 +99,8 @@ class Streams:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, feed: Feed, most: int = MOST_STREAMS) -> None:
+    def __init__(self, clock: IReactorTime, feed: Feed) -> None:
         self._feed = feed
-        self._most = most
         self._streams: set[EventStream] = set()
         self._beating = LoopingCall(self._beat)
         self._beating.clock = clock
@@ -126,9 +122,7 @@ class Streams:
             stream.end()
 
     def open(self, request: Request, monitor_id: int | None, after: str | None) -> Deferred[bytes]:
-        """Stream to this client what comes, and what it missed `after` the id it heard last. Fires when it is over. Raises ApiError."""
-        if len(self._streams) >= self._most:
-            raise ApiError(503, "too_many_streams", f"{self._most} event streams are open already; close some")
+        """Stream to this client what comes, and what it missed `after` the id it heard last. Fires when it is over."""
         missed = self._feed.since(after, monitor_id) if after is not None else ()
         stream = EventStream(request, self._feed, monitor_id)
         self._streams.add(stream)

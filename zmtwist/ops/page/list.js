@@ -64,7 +64,7 @@ export class List {
   async look() {
     if (Date.now() < this.next) return;
     this.next = Date.now() + EVENTS_MS;
-    const { events } = await askJson("/api/events?limit=200");
+    const { events } = await askJson("api/events?limit=200");
     for (const event of events.reverse()) {
       if (event.end) this.newest.set(event.monitor_id, event);
     }

@@ -77,9 +77,9 @@ export class Monitor {
 
   async look() {
     const [monitor, why, { events }] = await Promise.all([
-      askJson(`/api/monitors/${this.id}`),
-      askJson(`/api/monitors/${this.id}/why`),
-      askJson(`/api/events?monitor=${this.id}&limit=12`),
+      askJson(`api/monitors/${this.id}`),
+      askJson(`api/monitors/${this.id}/why`),
+      askJson(`api/events?monitor=${this.id}&limit=12`),
     ]);
     this.show(monitor, why, events);
   }
@@ -147,7 +147,7 @@ export class Monitor {
       return;
     }
     try {
-      const told = await askJson(`/api/monitors/${this.id}/pipeline`);
+      const told = await askJson(`api/monitors/${this.id}/pipeline`);
       say(this.text, [...told.warnings.map((warning) => `! ${warning}`), JSON.stringify(told.document, null, 2)].join("\n"));
     } catch (error) {
       say(this.text, error.message);

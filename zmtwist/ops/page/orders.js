@@ -20,7 +20,7 @@ export class Order {
   constructor(name, id, told, after) {
     this.told = told;
     this.after = after;
-    this.path = `/api/monitors/${id}/${name}`;
+    this.path = `api/monitors/${id}/${name}`;
     Object.assign(this, ORDERS[name]);
     this.element = make("button", { type: "button", "data-order": name, onclick: () => this.clicked() }, this.label);
   }

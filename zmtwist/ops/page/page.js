@@ -29,7 +29,7 @@ async function look() {
   }
   looking = true;
   try {
-    const [status, all] = await Promise.all([askJson("/api/status"), askJson("/api/monitors")]);
+    const [status, all] = await Promise.all([askJson("api/status"), askJson("api/monitors")]);
     learn(all.monitors);
     const live = status.monitors.by_state.LIVE ?? 0;
     const recording = all.monitors.filter(records).length;

@@ -11,8 +11,8 @@ const MOST_PICTURES = 150;
 /** The picture that tells most of an event: its best frame, else its first. Null where there is none, or none yet. */
 async function picture(eventId) {
   if (!pictures.has(eventId)) {
-    let response = await ask(`/api/events/${eventId}/alarm.jpg`);
-    if (response.status === 204) response = await ask(`/api/events/${eventId}/snapshot.jpg`);
+    let response = await ask(`api/events/${eventId}/alarm.jpg`);
+    if (response.status === 204) response = await ask(`api/events/${eventId}/snapshot.jpg`);
     if (response.status === 204) return null;
     pictures.set(eventId, URL.createObjectURL(await response.blob()));
     if (pictures.size > MOST_PICTURES) {

@@ -49,7 +49,7 @@ export class Screen {
     try {
       for (;;) {
         this.video.hidden = false;
-        await showLive(this.video, `/api/monitors/${this.id}/live.mp4`, stopped.signal);
+        await showLive(this.video, `api/monitors/${this.id}/live.mp4`, stopped.signal);
         // It has ended, as it does when the camera's worker is started anew: wait until there is something to see again.
         say(this.note, "The camera gives no picture now; it is shown again as soon as it does.");
         this.video.hidden = true;
@@ -66,7 +66,8 @@ export class Screen {
     this.eventId = event.id;
     this.chosen(event.id);
     try {
-      const { url } = await askJson(`/api/events/${event.id}/ticket`);
+      const ticket = (await askJson(`api/events/${event.id}/ticket`)).url.split("?")[1];
+      const url = `api/events/${event.id}/clip?${ticket}`; // below where this page is, whatever a proxy calls that
       if (this.eventId !== event.id) return;
       this.video.hidden = false;
       this.video.controls = true;
@@ -90,7 +91,7 @@ export class Screen {
     this.video.onerror = null;
     const stopped = (this.playing = new AbortController());
     try {
-      await showRecording(this.video, `/api/events/${event.id}/clip.mp4`, stopped.signal);
+      await showRecording(this.video, `api/events/${event.id}/clip.mp4`, stopped.signal);
     } catch (error) {
       if (stopped.signal.aborted) return;
       this.rest(`${error.message} `);

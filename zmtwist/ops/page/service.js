@@ -54,7 +54,7 @@ export async function follow(hear, linked, signal) {
   while (!signal.aborted) {
     try {
       const headers = last ? { "Last-Event-ID": last } : {};
-      const response = await ask("/api/stream", { signal, headers });
+      const response = await ask("api/stream", { signal, headers });
       linked(true);
       for await (const entry of entries(response.body)) {
         last = entry.id || last;

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "zmtwist"
 LEAVES = {
     "_version",
+    "budget",
     "changes",
     "config",
     "durable",

@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.budget import Budgets
 from zmtwist.documents import composer, digest_key
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.debris import end_survivors
@@ -106,6 +107,7 @@ class ZmNext(Service):
         self._lock: LockFile | None = None
         self._guards, self._key = Guards(), b""
         self._compose = composer(settings, self._guards)
+        self.budgets = Budgets(reactor.seconds)
         self.database = outside.database(reactor, settings.database)
         self.disk = outside.disk(reactor, 8)
         self._spool_thread = outside.disk(reactor, 1)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmtwist.fleet import lines
-from zmtwist.fleet.lines import QUIET_LINES, Allowance, KeptLines, LineSplitter, Opening, Together
+from zmtwist.fleet.lines import KeptLines, LineSplitter, Opening
 from zmtwist.guard import Guard
 
 
@@ -55,43 +55,6 @@ def test_a_killed_process_is_told_of_with_errors_only() -> None:
     # Why it ended by itself it may have told in other words, but not in those that all is well.
     assert lines.last_errors([*usual, "usage: zm-core"], by_itself=True) == ("usage: zm-core",)
     assert lines.last_errors(["[A][INFO] stopping", "[A][DEBUG] x"], by_itself=True) == ()
-
-
-def test_a_flood_is_held_back_and_counted() -> None:
-    allowance, logged = Allowance(per_second=10, burst=5, left=5), 0
-    for _ in range(100):
-        allowance, allowed, _ = allowance.take(50.0)
-        logged += allowed
-    assert logged == 5
-    allowance, allowed, refused = allowance.take(50.1)
-    assert (allowed, refused) == (True, 95)
-    assert Allowance(at=100).take(50.0)[1], "a clock set back refuses nothing"
-
-
-def test_what_many_say_at_once_is_held_back_but_for_a_few_lines_of_each() -> None:
-    together = Together(per_second=10, burst=100)
-
-    def logged(now: float, allowance: Allowance) -> tuple[int, Allowance]:
-        before = allowance.left
-        for _ in range(500):
-            allowance, _, _ = allowance.take(now, lambda: together.take(now))
-        return round(before - allowance.left), allowance
-
-    workers = [Allowance(at=50.0) for _ in range(10)]
-    told = [logged(50.0, worker) for worker in workers]
-    assert sum(count for count, _ in told) == 100 + 10 * QUIET_LINES
-    assert min(count for count, _ in told) == QUIET_LINES
-    assert told[-1][1].refused == 500 - QUIET_LINES
-    count, _ = logged(51.0, told[-1][1])
-    assert count > 0, "it may say more as time goes by"
-
-
-def test_one_alone_has_its_whole_burst() -> None:
-    together, allowance, logged = Together(), Allowance(at=50.0), 0
-    for _ in range(500):
-        allowance, allowed, _ = allowance.take(50.0, lambda: together.take(50.0))
-        logged += allowed
-    assert logged == 200
 
 
 def test_kept_lines_are_made_fit_to_be_shown_once_and_bounded() -> None:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.service_case import until
+from zmtwist.budget import Budgets
 from zmtwist.configfile import parse
 from zmtwist.fleet.status import State, Transition
 from zmtwist.ops.server import ApiService
@@ -81,6 +82,7 @@ class Nothing:
     ingest = None
     recovery = None
     names: ClassVar[dict[int, str]] = {}
+    budgets = Budgets(lambda: 0.0)
     waiting_for = "mysql://zm@db:3306/zm: connection refused (2003)"
     database = SimpleNamespace(url="mysql://zm@db:3306/zm")
 

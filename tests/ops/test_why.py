@@ -111,6 +111,15 @@ def test_that_no_frames_come_is_told_from_the_third_second_on(age, rate, told):
     assert advice.well != told
 
 
+def test_what_was_held_back_is_told():
+    live = WorkerStatus(3, State.LIVE, 0, "media move", frames_per_second=15.0)
+    told = why_view(live, "Yard", 100 * SECOND, held={"rows": 1200, "openings": 7})
+    assert not told["well"]
+    assert "7 openings, 1200 rows were held back" in told["what"]
+    assert "zmnextctl logs 3" in told["do"]
+    assert why_view(live, "Yard", 100 * SECOND, held={})["well"]
+
+
 def test_the_health_of_a_camera_in_full():
     health = Health(
         troubles=(Trouble("connection", SECOND, "rtsp://bob:hush@camera"),), streams=(StreamHealth(0, "disconnected", 2 * SECOND),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import attrs
@@ -14,9 +14,6 @@ from zmtwist.guard import LINE, Guard
 
 LINE_BYTES = 16_384
 """The longest line that is looked at: the guard wants to see more than it shows, so that a cut never leaves half a secret."""
-
-QUIET_LINES = 20
-"""So many lines of a burst a worker may log whatever the others do."""
 
 _OPENING_MARK = b"recording_opening"
 _OPENING = re.compile(r"store: recording_opening token=(?P<token>\S+) cause=(?P<cause>.*)")
@@ -139,39 +136,3 @@ class KeptLines:
         self._lines.clear()
         self._lines.extend(texts)
         return tuple(filter(None, texts))
-
-
-@attrs.frozen
-class Allowance:
-    """How many lines may still be logged: `burst` at once, `per_second` in the long run. Times in seconds of one clock."""
-
-    per_second: float = 20.0
-    burst: float = 200.0
-    left: float = 200.0
-    at: float = 0.0
-    refused: int = 0
-
-    def take(self, now: float, spare: Callable[[], bool] = lambda: True) -> tuple[Allowance, bool, int]:
-        """Ask for one line: what is left, whether it may be logged, and how many were refused before it since the last that was.
-
-        Beyond the first `QUIET_LINES` of a burst, `spare` has to grant it too.
-        """
-        per_second, burst = self.per_second, self.burst
-        left = min(burst, self.left + max(0.0, now - self.at) * per_second)
-        if left < 1.0 or (left <= burst - QUIET_LINES and not spare()):
-            return Allowance(per_second, burst, left, now, self.refused + 1), False, 0
-        return Allowance(per_second, burst, left - 1.0, now, 0), True, self.refused
-
-
-class Together:
-    """What all workers may log between them beyond a few lines each: an outage makes hundreds of them talk at the same moment, and to log
-    all that would hold up everything else.
-    """
-
-    def __init__(self, per_second: float = 200.0, burst: float = 1_000.0) -> None:
-        self._allowance = Allowance(per_second, burst, burst)
-
-    def take(self, now: float) -> bool:
-        """Ask for one line."""
-        self._allowance, allowed, _ = self._allowance.take(now)
-        return allowed

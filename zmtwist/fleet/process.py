@@ -15,15 +15,14 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from zmtwist.budget import Allowance, Together
 from zmtwist.config import LEVELS, Level
 from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.lines import (
-    Allowance,
     KeptLines,
     LineSplitter,
     Opening,
     Sign,
-    Together,
     last_errors,
     level,
     may_tell_opening,

@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.budget import Together
 from zmtwist.fleet.camera import Connect
 from zmtwist.fleet.launch import FleetSettings
-from zmtwist.fleet.lines import Together
 from zmtwist.fleet.machine import Life
 from zmtwist.fleet.policy import Exit, Phase, Signs, sample_interval
 from zmtwist.fleet.procfs import Processes

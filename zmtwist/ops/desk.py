@@ -110,7 +110,8 @@ class Desk:
         for told in fleet.status():
             if told.monitor_id == monitor_id:
                 storage = None if ingest is None else ingest.storages.trouble_of(monitor_id)
-                return why_view(told, name, self.wall(), storage, self._health(monitor_id))
+                held = self.running.budgets.recently_held(monitor_id)
+                return why_view(told, name, self.wall(), storage, self._health(monitor_id), held)
         reason = fleet.unwanted.get(monitor_id, NO_SUCH)
         if reason == NO_SUCH:
             raise no_such_monitor(monitor_id)

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from zmtwist._version import __version__
+from zmtwist.budget import Kind
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.latency import Latencies
@@ -50,6 +51,7 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_ServiceCollector(running, lag, streams, started_us))
         self._registry.register(_FleetCollector(running, figures))
+        self._registry.register(_BudgetCollector(running))
         self._registry.register(_IngestCollector(running))
         self._registry.register(_RecoveryCollector(running))
 
@@ -89,6 +91,24 @@ class _ServiceCollector(Collector):
         yield _gauge("zmnext_reactor_lag_seconds", "How late the last timer of the event loop was.", self._lag.last)
         yield _gauge("zmnext_reactor_lag_max_seconds", "The most of the last minute.", self._lag.longest)
         yield _gauge("zmnext_event_streams", "Clients of /api/stream.", self._streams())
+
+
+class _BudgetCollector(Collector):
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def collect(self) -> Iterator[Metric]:
+        fleet = self._running.fleet
+        held = CounterMetricFamily(
+            "zmnext_monitor_held_back",
+            "What was left out because it was more than is taken of one camera.",
+            labels=("monitor", "kind"),
+        )
+        for told in fleet.status() if fleet is not None else ():
+            counts = self._running.budgets.of(told.monitor_id).held
+            for kind in Kind:
+                held.add_metric((str(told.monitor_id), kind.value), counts[kind])
+        yield held
 
 
 class _FleetCollector(Collector):

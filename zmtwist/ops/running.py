@@ -7,6 +7,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from zmtwist.budget import Budgets
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
@@ -32,6 +33,10 @@ class Running(Protocol):
     @property
     def database(self) -> Database:
         """ZoneMinder's."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """What each monitor may have of what all share, and what of its worker's was held back."""
 
     @property
     def names(self) -> Mapping[int, str]:

@@ -14,7 +14,7 @@ from zmtwist.ingest.health import Health
 from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
 from zmtwist.ops.figures import LastEvent, MonitorFigures
-from zmtwist.ops.why import Advice, advise, with_health, with_storage
+from zmtwist.ops.why import Advice, advise, with_health, with_held, with_storage
 from zmtwist.pipeline.document import shown as shown_digest
 
 
@@ -142,11 +142,17 @@ def storages_view(known: Mapping[str, Storage]) -> list[dict[str, Any]]:
 
 
 def why_view(
-    status: WorkerStatus, name: str, now_us: int, storage: Trouble | None = None, health: Health | None = None
+    status: WorkerStatus,
+    name: str,
+    now_us: int,
+    storage: Trouble | None = None,
+    health: Health | None = None,
+    held: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """What is wrong with a monitor and what to do, in one line and in parts. `storage`: what is wrong with the one it records to; `health`:
-    what its worker says of the camera."""
-    advice = with_storage(with_health(advise(status, now_us), health, now_us), storage)
+    what its worker says of the camera; `held`: what was held back of that, lately, by kind."""
+    advice = with_held(advise(status, now_us), held or {}, status.monitor_id)
+    advice = with_storage(with_health(advice, health, now_us), storage)
     return advice_view(status.monitor_id, name, status.state.value, advice)
 
 

@@ -95,6 +95,17 @@ def with_health(advice: Advice, health: Health | None, now_us: int) -> Advice:
     )
 
 
+def with_held(advice: Advice, held: Mapping[str, int], monitor_id: int) -> Advice:
+    """The same, with what of its worker's was held back lately, by kind: there was more of it than any camera needs."""
+    if not held:
+        return advice
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(held.items()))
+    said = f"{advice.what}. More comes from its worker than is taken of one camera: {counted} were held back"
+    return Advice(
+        said, advice.remedy or f"see `zmnextctl logs {monitor_id}`; `zmnextctl restart {monitor_id}` may help"
+    )
+
+
 def absent(reason: str) -> Advice:
     """What to tell of a monitor that has no worker, for `reason` (the fleet's)."""
     if reason == NO_SUCH:

@@ -53,7 +53,7 @@ from zmtwist.settings import Settings
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 from zmtwist.zm.catalog import Catalog
-from zmtwist.zm.clock import compare, hours
+from zmtwist.zm.clock import compare
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.left import Own
 from zmtwist.zm.legacy import CaptureSwitch
@@ -203,13 +203,11 @@ class ZmNext(Service):
         await self._from_database(self.database.schema)
         zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)
         clocks = await self._from_database(lambda: self.database.interact(compare, zone))
-        if clocks is not None and clocks.ours != clocks.servers:
+        if clocks is not None and clocks.trouble is not None:
             self.log.critical(
-                "zmnext: the time zone here is {ours}, the database server's {servers}{when}: events are stored at wrong times; "
+                "zmnext: time zones differ: {trouble}: events are stored at wrong times; "
                 "give both the same, or set [zmnext.ingest] timezone to the server's",
-                ours=hours(clocks.ours),
-                servers=hours(clocks.servers),
-                when=clocks.when,
+                trouble=clocks.trouble,
             )
         self.ingest = Ingest(
             self._reactor,

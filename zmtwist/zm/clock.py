@@ -30,6 +30,13 @@ class Clocks:
         """` from 2027-03-28 on` where it is not now that they differ."""
         return f" from {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d} on" if self.at - time.time() > WEEK / 2 else ""
 
+    @property
+    def trouble(self) -> str | None:
+        """How their zones differ, if they do."""
+        if self.ours == self.servers:
+            return None
+        return f"ours is {hours(self.ours)}, the database server's {hours(self.servers)}{self.when}"
+
 
 def compare(sql: Sql, zone: tzinfo | None) -> Clocks | None:
     """The server's clock and ours, which goes by `zone` or the host's; None for the embedded database, which has none of its own."""

@@ -205,7 +205,7 @@ class ZmNext(Service):
         clocks = await self._from_database(lambda: self.database.interact(compare, zone))
         if clocks is not None and clocks.trouble is not None:
             self.log.critical(
-                "zmnext: time zones differ: {trouble}: events are stored at wrong times; "
+                "zmnext: events are stored at wrong times: {trouble}; "
                 "give both the same, or set [zmnext.ingest] timezone to the server's",
                 trouble=clocks.trouble,
             )

@@ -81,10 +81,11 @@ def _times(sql: Sql, settings: Settings) -> Iterator[Finding]:
     clocks = compare(sql, None if configured is None else ZoneInfo(configured))
     if clocks is None:
         return
-    if clocks.trouble is not None:
+    if clocks.ours != clocks.servers:
         yield fail(
             "time zone",
-            f"{clocks.trouble}: events would be stored at wrong times",
+            f"ours is {hours(clocks.ours)}, the database server's {hours(clocks.servers)}{clocks.when}: "
+            "events would be stored at wrong times",
             "give host and server the same zone, or set [zmnext.ingest] timezone to the server's",
         )
     else:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from io import BytesIO
+from types import SimpleNamespace
 
 import av
+import msgspec
 import pytest
 import pytest_twisted
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
@@ -19,8 +21,8 @@ from zmtwist.fleet.status import State
 from zmtwist.ops import gallery
 from zmtwist.ops import viewer as viewers
 from zmtwist.ops.errors import ApiError
-from zmtwist.ops.fragments import Fragment, Fragmenting
-from zmtwist.ops.live import MOST_KEPT, Broadcast
+from zmtwist.ops.fragments import Fragment, Fragmenting, Made
+from zmtwist.ops.live import FIRST_PICTURE_SECONDS, MOST_KEPT, Broadcast, Live
 from zmtwist.ops.viewer import Viewer
 from zmtwist.sim.camera import Camera
 from zmtwist.wire.messages import Keyframe, Media
@@ -218,6 +220,37 @@ def test_who_waits_hears_why_there_is_nothing(broadcast):
     (error,) = failed
     assert isinstance(error, ApiError)
     assert (error.code, "connection refused" in error.message) == ("no_picture", True)
+
+
+def test_a_camera_that_gives_no_picture_in_time(monkeypatch, broadcast):
+    clock = Clock()
+    live = Live(clock, str)
+    monkeypatch.setattr(live, "_broadcast", lambda _monitor_id: broadcast)
+    waiting = Deferred.fromCoroutine(live.watch(Request(), 3))
+    clock.advance(FIRST_PICTURE_SECONDS)
+    (error,) = waiting.addErrback(lambda failure: [failure.value]).result
+    assert (error.status, error.code, "none has come for 15 s" in error.message) == (503, "no_picture", True)
+    assert (len(live), broadcast.link.closed, broadcast._muxer._child.killed) == (0, True, True)
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "code"),
+    [
+        (Made(over="unshowable", why="it has \x1b[31m parts"), 409, "not_showable"),
+        (Made(over="clock"), 503, "no_picture"),
+        (Made(over="failed", why="SIGSEGV"), 503, "no_picture"),
+    ],
+)
+def test_what_the_child_can_not_show_ends_it_for_all(broadcast, camera, told, status, code):
+    hello, packets = camera
+    failed = []
+    broadcast.ready().addErrback(lambda failure: failed.append(failure.value))
+    broadcast._muxer._child._fragmenting = SimpleNamespace(answer=lambda _message: msgspec.msgpack.encode(told))
+    broadcast.hello(hello)
+    feed(broadcast, packets[:2])
+    (error,) = failed
+    assert (error.status, error.code, "\x1b" in error.message) == (status, code, False)
+    assert broadcast.link.closed and broadcast.over_told == [broadcast]
 
 
 def test_a_long_group_of_pictures_is_not_kept_without_bound(broadcast, camera):

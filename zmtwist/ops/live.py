@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError as TimedOut
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 from twisted.web.server import Request
 
@@ -237,7 +237,7 @@ class Live:
     async def _picture(self, broadcast: Broadcast) -> None:
         try:
             await broadcast.ready().addTimeout(FIRST_PICTURE_SECONDS, self._reactor)
-        except TimedOut:
+        except TookTooLong:
             raise no_picture(broadcast.monitor_id, f"none has come for {FIRST_PICTURE_SECONDS:.0f} s") from None
 
     def _broadcast(self, monitor_id: int) -> Broadcast:

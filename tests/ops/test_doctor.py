@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from tests.service_case import SIMULATOR, Installation
 from zmtwist.ops.ctl import main
+from zmtwist.ops.doctor import open_to_others
 from zmtwist.ops.doctor_database import file_system, hours, offset_at
 
 NO_CONF = "/nonexistent/zm.conf"
@@ -168,3 +170,44 @@ def test_where_a_path_is(tmp_path):
 def test_offsets():
     assert offset_at(0, None) == time.localtime(0).tm_gmtoff
     assert (hours(0), hours(-12600)) == ("UTC+00:00", "UTC-03:30")
+
+
+@pytest.mark.parametrize(
+    ("mode", "user", "groups", "verdict", "told"),
+    [
+        (0o755, 0, True, None, ""),
+        (0o775, 0, True, None, ""),
+        (0o775, 0, False, "warn", "can be written to by the group"),
+        (0o755, 1, True, "FAIL", "belongs to"),
+        (0o777, 0, True, "FAIL", "can be written to by every user"),
+        (0o1777, 0, True, "FAIL", "can be written to by every user"),
+    ],
+)
+def test_directories_that_others_can_put_something_in(tmp_path, mode, user, groups, verdict, told):
+    place = tmp_path / "socks"
+    place.mkdir()
+    place.chmod(mode)
+    status = place.stat()
+    owner = status.st_uid or 4711  # for root, all but what everybody may is beside the point
+    if os.geteuid() == 0:
+        os.chown(place, owner, -1)
+    found = open_to_others("socks", place, owner + user, {status.st_gid} if groups else set())
+    assert (found and found.verdict) == verdict
+    assert found is None or (told in found.found and str(place) in found.fix)
+
+
+def test_a_directory_in_one_that_is_everybodys(tmp_path):
+    place = tmp_path / "shared" / "socks"
+    place.mkdir(parents=True)
+    place.parent.chmod(0o777)
+    found = open_to_others("socks", place, 0, ())
+    assert (found.verdict, found.fix) == ("FAIL", f"chmod o-w {place.parent}")
+    place.parent.chmod(0o1777)
+    assert open_to_others("socks", place, 0, ()) is None
+
+
+def test_doctor_looks_at_who_may_write_to_its_directories(zm, capsys):
+    (zm.directory / "run").chmod(0o777)
+    (zm.directory / "state").chmod(0o777)
+    status, found = findings(capsys, "--config", config(zm))
+    assert (status, verdicts(found, "FAIL")) == (1, {"socks", "run", "state"})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from zmtwist import zmconf
@@ -129,7 +131,47 @@ def _directories(settings: Settings) -> Iterator[Finding]:
         elif not os.access(there, os.W_OK | os.X_OK):
             yield fail(what, f"{there} is not writable", f"give the service's user the right, or set [paths] {what}")
         else:
-            yield ok(what, path if there == Path(path) else f"{path} (is made at the start)")
+            groups = {os.getegid(), *os.getgroups()}
+            yield open_to_others(what, there, os.geteuid(), groups) or ok(
+                what, path if there == Path(path) else f"{path} (is made at the start)"
+            )
+
+
+def open_to_others(what: str, directory: Path, user: int, groups: Collection[int]) -> Finding | None:
+    """What is wrong where others than `user`, who is the service's, can put sockets, locks or files of theirs in the place of ours.
+
+    Root can't tell whose the service is: then only what is open to all is found.
+    """
+    for one in (directory, *directory.absolute().parents):
+        status = one.stat()
+        shared = one != directory and status.st_mode & stat.S_ISVTX  # as /tmp is, in which ours can't be replaced
+        if status.st_mode & stat.S_IWOTH and not shared:
+            return fail(what, f"{one} can be written to by every user", f"chmod o-w {one}")
+    status = directory.stat()
+    if user and status.st_uid not in (0, user):
+        name = _user_name(user)
+        return fail(
+            what, f"{directory} belongs to {_user_name(status.st_uid)}, not to {name}", f"chown {name} {directory}"
+        )
+    if user and status.st_mode & stat.S_IWGRP and status.st_gid not in groups:
+        return warn(
+            what, f"{directory} can be written to by the group {_group_name(status.st_gid)}", f"chmod g-w {directory}"
+        )
+    return None
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def _sockets(settings: Settings) -> Iterator[Finding]:

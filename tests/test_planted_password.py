@@ -20,21 +20,33 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.broker import Broker, Ear
 from tests.ops.served import UnixConnection, free_port
 from tests.service_case import SIMULATOR, Installation
 from tests.test_survival import wait_for
 
 TWISTD, CTL = SIMULATOR.with_name("twistd"), SIMULATOR.with_name("zmnextctl")
+ROOT = Path(__file__).parent.parent
 ODD = '@:/%"{}'
-PARTS = ("Zebra1Front", "Back9Quagga", "Okapi5Raw", "Eland3Query", "Tapir7Wrong", "Hyrax2Later")
+PARTS = (
+    "Zebra1Front",
+    "Back9Quagga",
+    "Okapi5Raw",
+    "Eland3Query",
+    "Tapir7Wrong",
+    "Hyrax2Later",
+    "Bongo4Talk",
+    "Dik8Tail",
+)
 WHOLE = f"{PARTS[0]}{ODD}{PARTS[1]}"
 CAMERAS = {
     1: {"Path": f"rtsp://bob:{quote(WHOLE, safe='')}@127.0.0.1/yard"},
     2: {"Path": "rtsp://127.0.0.1/yard", "User": "bob", "Pass": WHOLE},
     3: {"Path": f"rtsp://bob:{PARTS[2]}@:{PARTS[1]}@127.0.0.1/yard?user=bob&password={PARTS[3]}"},
     4: {"Path": f"rtsp://bob:{quote(PARTS[4] + ODD, safe='')}@127.0.0.1/yard"},
+    5: {"Path": f"rtsp://bob:{PARTS[6]}{quote(ODD, safe='')}{PARTS[7]}@127.0.0.1/yard"},
 }
-REFUSED = 4
+REFUSED, TALKER = 4, 5
 MOMENT = 0.3
 """How long an answer without an end is listened to."""
 
@@ -47,6 +59,9 @@ if sys.argv[-1] == "{REFUSED}":
     for word in text.split('"'):
         print("[PLUGIN][ERROR] refused", word, flush=True)
     sys.exit(3)
+if sys.argv[-1] == "{TALKER}":
+    code = "import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.talker import main; main()"
+    os.execv("{sys.executable}", ["{sys.executable}", "-c", code, *sys.argv[1:]])
 os.execv("{SIMULATOR}", ["{SIMULATOR}", *sys.argv[1:]])
 """
 
@@ -62,10 +77,14 @@ class Scene:
         worker.write_text(WORKER)
         worker.chmod(0o755)
         self.port = free_port()
+        self.broker = Broker(directory / "broker")
+        self.broker.start()
+        self.ear = Ear(self.broker)
         self.config = directory / "zmnext.toml"
         self.config.write_text(
             self.zm.config(
-                f'[api]\nweb = "tcp:{self.port}:interface=127.0.0.1"\n[zmnext.pipeline]\npre_roll_sec = 1\npost_roll_sec = 1',
+                f'[api]\nweb = "tcp:{self.port}:interface=127.0.0.1"\n[zmnext.pipeline]\npre_roll_sec = 1\npost_roll_sec = 1\n'
+                f'[mqtt]\nurl = "{self.broker.url}"',
                 binary=worker,
                 tuning={"ZM_CORE_SIM": "fps=10,first=0.5,present=1,period=2"},
             )
@@ -88,6 +107,10 @@ class Scene:
     def logged(self) -> str:
         path = self.log / "zmnext.log"
         return path.read_text() if path.exists() else ""
+
+    def lived(self) -> int:
+        """How often a camera but the talker's has gone live."""
+        return len(re.findall(r"monitor [^5]: LINKED -> LIVE", self.logged()))
 
     def ask(self, path: str, method: str = "GET") -> bytes:
         """An answer, as far as it comes within a moment: some have no end."""
@@ -151,11 +174,14 @@ class Scene:
         zm = self.zm
         for root in (zm.directory / "run", zm.directory / "state", self.log, zm.storage):
             for path in root.rglob("*"):
-                if path.is_file():
+                if path.is_file() and not (
+                    root == zm.storage and path.suffix == ".json"
+                ):  # what the talker wrote itself
                     self.seen.append((str(path), path.read_bytes()))
                 self.seen.append(("a name", os.fsencode(path)))
-        for table in ("Events", "Frames"):
-            self.seen.append((table, repr(zm.execute(f"SELECT * FROM {table}")).encode()))
+        for (table,) in zm.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'Monitors'"):
+            self.seen.append((f"table {table}", repr(zm.execute(f"SELECT * FROM {table}")).encode()))
+        self.seen += [(f"MQTT {heard.topic}", heard.payload) for heard in list(self.ear.heard)]
 
     def leaks(self) -> list[str]:
         parts = "|".join(PARTS).encode()
@@ -175,13 +201,19 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     yield made
     made.process.kill()
     made.process.wait()
+    made.ear.close()
+    made.broker.stop()
 
 
 def test_it_is_nowhere(scene: Scene) -> None:
     zm = scene.zm
-    wait_for(lambda: scene.logged().count("LINKED -> LIVE") == 3, "three cameras are live")
+    wait_for(lambda: scene.lived() == 3, "three cameras are live")
     wait_for(lambda: "-> FATAL" in scene.logged(), "the one whose password is wrong is given up")
     wait_for(lambda: len([e for e in zm.events() if e["EndDateTime"]]) >= 3, "closed events")
+    wait_for(
+        lambda: len([e for e in zm.events() if e["MonitorId"] == TALKER and e["EndDateTime"]]) >= 3, "and of the talker"
+    )
+    wait_for(lambda: re.search(rf"monitor {TALKER}: \w+ -> BACKOFF", scene.logged()), "the talker failed")
     scene.look()
     zm.execute(
         "UPDATE Monitors SET Path = ? WHERE Id = 1", f"rtsp://bob:{PARTS[5]}{quote(ODD, safe='')}@127.0.0.1/yard"
@@ -191,8 +223,8 @@ def test_it_is_nowhere(scene: Scene) -> None:
         scene.ask(f"/api/monitors/1/{verb}", "POST")
     scene.ask("/api/monitors/4/start", "POST")
     scene.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: scene.logged().count("LINKED -> LIVE") >= 4, "the first camera is live again")
-    scene.look("monitors", "logs 4", "doctor")
+    wait_for(lambda: scene.lived() >= 4, "the first camera is live again")
+    scene.look("monitors", "logs 4", f"logs {TALKER}", f"why {TALKER}", "recover --force --dry-run", "doctor")
     scene.stop()
     scene.look_at_files()
 
@@ -202,5 +234,13 @@ def test_it_is_nowhere(scene: Scene) -> None:
     assert len(re.findall(r"connected to rtsp://\*\*\*@127\.0\.0\.1/yard", log)) >= 4
     assert "401 Unauthorized" in log
     assert sum(where.startswith("/proc/") for where, _ in scene.seen) > 10
+    told = dict(scene.seen)
+    assert b"cannot open [" in told[f"zmnextctl logs {TALKER}"]
+    assert b"***" in told["table Events"] and b"***" in told["table Tags"] and b"***" in told["table Event_Data"]
+    assert any(b"***" in what for where, what in scene.seen if where.startswith("MQTT"))
+    assert b"***" in told[f"GET /api/monitors/{TALKER}"]
+    # Nothing forges a line of the log, or drives a terminal.
+    assert not re.findall(r"^(?!.* monitor 5: ).*forged#critical", log, re.MULTILINE)
+    assert not [where for where, what in scene.seen if b"\x1b]0;title" in what]
     answered = {where for where, what in scene.seen if what}
     assert {"GET /api/status", "GET /metrics", "GET /api/stream", "GET /api/monitors/4", "GET /api/events"} <= answered

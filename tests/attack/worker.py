@@ -54,6 +54,8 @@ class Worker:
         self._clip: Clip | None = None
         self._sequence = 0
         self._clips = 0
+        self.answer = self.assign
+        """What is done with a command."""
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(socket_path)
         self._listening.listen(8)
@@ -101,7 +103,12 @@ class Worker:
                     file.write(b"%d\n" % number)
             time.sleep(FRAME_SECONDS)
 
-    def open(self) -> None:
+    @property
+    def clip_path(self) -> Path | None:
+        """Where the clip is that is open."""
+        return self._clip.path if self._clip is not None else None
+
+    def open(self, trigger: str = "continuous") -> None:
         """Begin a clip under a name of its own, and say so."""
         self._clips += 1
         stamp = time.localtime()
@@ -116,16 +123,16 @@ class Worker:
         path.touch()
         token = f"{self.monitor_id}-{os.getpid()}-{self._clips}"
         self._clip = Clip(token, path)
-        detail = {"event": "RecordingOpening", "clip_token": token, "trigger": "continuous"}
+        detail = {"event": "RecordingOpening", "clip_token": token, "trigger": trigger}
         self.say(self.event(EVENT_RECORDING_OPENING, detail))
 
-    def save(self) -> None:
+    def save(self, cause: str = "continuous") -> None:
         """The end of the clip that is open, if one is."""
         clip, self._clip = self._clip, None
         if clip is not None:
             seconds = time.monotonic() - clip.opened
             detail = {
-                "event": "EventClip", "event_id": clip.event_id, "path": str(clip.path), "cause": "continuous",
+                "event": "EventClip", "event_id": clip.event_id, "path": str(clip.path), "cause": cause,
                 "duration": seconds, "frames": max(1, round(seconds / FRAME_SECONDS)),
             }  # fmt: skip
             self.say(self.event(EVENT_RECORDING_SAVED, detail))
@@ -152,10 +159,11 @@ class Worker:
                 if kind == MessageType.SUBSCRIBE:
                     self.clients[client] = told.get("video", True)
                 elif kind == MessageType.COMMAND:
-                    self._assign(client, told)
+                    self.answer(client, told)
         self.clients.pop(client, None)
 
-    def _assign(self, client: socket.socket, told: dict[str, Any]) -> None:
+    def assign(self, client: socket.socket, told: dict[str, Any]) -> None:
+        """Take an assignment, as asked."""
         with self._lock:
             clip = self._clip
             self.assigned[told["clip_token"]] = told["event_id"]
@@ -188,15 +196,21 @@ def _roots(node: Any) -> Iterator[str]:
 
 
 def _note(line: str) -> None:
-    with Path(os.environ["ATTACK_LOG"]).open("a") as log:
-        log.write(line)
+    if name := os.environ.get("ATTACK_LOG"):
+        with Path(name).open("a") as log:
+            log.write(line)
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """The command line of a worker."""
     parser = argparse.ArgumentParser()
     for option in ("--pipeline", "--socket", "--monitor-id"):
         parser.add_argument(option, required=True)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
     monitor_id = int(options.monitor_id)
     worker = Worker(json.loads(Path(options.pipeline).read_text()), options.socket, monitor_id)
     signal.signal(signal.SIGTERM, worker.end)

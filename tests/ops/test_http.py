@@ -13,7 +13,8 @@ from twisted.logger import capturedLogs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from zmtwist.ops.http import ApiSite, Connection, LimitedFactory, json_answer
+from zmtwist.ops.connections import MOST_A_TURN, Connection, LimitedFactory
+from zmtwist.ops.http import ApiSite, json_answer
 
 TCP = IPv4Address("TCP", "127.0.0.1", 1)
 UNIX = UNIXAddress(b"/run/api.sock")
@@ -191,6 +192,25 @@ def test_who_is_being_answered_never_gives_way() -> None:
     crowd.root.later.pop(0)()
     assert crowd.join("192.0.2.1") is not None
     assert crowd.gone(busy) == [True, False, False]
+
+
+def test_no_more_than_some_in_a_turn_and_everybody_is_served_in_order() -> None:
+    crowd = Crowd(most=100, each=100)
+    greedy = [crowd.join("192.0.2.1") for _ in range(2 * MOST_A_TURN)]
+    for protocol in list(crowd.factory.protocols):
+        protocol.dataReceived(b"".join(map(get, range(20))))
+    late = crowd.join("192.0.2.9", asks=True)
+    asked = [crowd.root.asked]
+    for _ in range(3):
+        crowd.clock.turn()
+        asked.append(crowd.root.asked)
+    assert asked == [MOST_A_TURN, 2 * MOST_A_TURN, 3 * MOST_A_TURN, 4 * MOST_A_TURN]
+    assert late is not None
+    assert late.value().endswith(body(1))
+    for _ in range(50):
+        crowd.clock.turn()
+    assert crowd.root.asked == 2 * MOST_A_TURN * 20 + 1
+    assert all(transport is not None and transport.value().endswith(body(19)) for transport in greedy)
 
 
 @pytest.mark.parametrize("address", [TCP, UNIX])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.ops import http
+from zmtwist.ops import connections
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.places import Caller, Limits, Places
 
@@ -55,6 +55,6 @@ def test_the_bounds_hold_and_nothing_is_counted_that_is_not_there(steps: list[tu
 
 def test_a_connection_that_waits_is_always_there_to_give_way() -> None:
     kinds = [getattr(Limits(), name) for name in ("requests", "streams", "viewers", "files")]
-    assert sum(places.most for places in kinds) < http.MOST_CONNECTIONS
-    assert sum(places.each for places in kinds) < http.EACH_CONNECTIONS < http.MOST_CONNECTIONS
+    assert sum(places.most for places in kinds) < connections.MOST_CONNECTIONS
+    assert sum(places.each for places in kinds) < connections.EACH_CONNECTIONS < connections.MOST_CONNECTIONS
     assert all(places.each <= places.most - places.kept for places in kinds)

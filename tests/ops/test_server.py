@@ -18,7 +18,7 @@ from twisted.logger import capturedLogs
 
 from tests.ops.served import Served, ask, transition
 from tests.service_case import until
-from zmtwist.ops import http, stream
+from zmtwist.ops import connections, http, stream
 
 
 @pytest_twisted.ensureDeferred
@@ -165,7 +165,7 @@ def _endless(path):
 )
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_drips_is_cut(tmp_path, monkeypatch, opening):
-    monkeypatch.setattr(http, "RECEIVE_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "RECEIVE_SECONDS", 0.3)
     served = await Served.on(tmp_path)
     client = socket.socket(socket.AF_UNIX)
     try:

@@ -21,13 +21,14 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.api import Api
+from zmtwist.ops.connections import LimitedFactory
 from zmtwist.ops.desk import Desk
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.feed import Feed
 from zmtwist.ops.figures import Figures
 from zmtwist.ops.gallery import Gallery
 from zmtwist.ops.guard import READS, Asked, PeerGuard, TokenGuard, peer
-from zmtwist.ops.http import ApiSite, LimitedFactory, argument, came_from, connection_of, header, occupy, refuse
+from zmtwist.ops.http import ApiSite, argument, came_from, connection_of, header, occupy, refuse
 from zmtwist.ops.lag import Lag
 from zmtwist.ops.library import Library
 from zmtwist.ops.metrics import Metrics

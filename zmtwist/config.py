@@ -125,6 +125,9 @@ def fraction(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> 
         raise ValueError(f"must be between 0 and 1, got {value:.12g}")
 
 
+Detector = Literal["auto", "motion", "onnx", "fused", "none"]
+
+
 @attrs.frozen
 class MonitorOverride:
     """`[[zmnext.monitor]]`: what the operator says of one monitor in place of the database."""
@@ -132,6 +135,7 @@ class MonitorOverride:
     id: int = attrs.field(validator=above_zero)
     store_mode: Mode | None = None
     graph: str | None = None
+    detector: Detector | None = None
     enabled: bool | None = None
 
 
@@ -148,7 +152,7 @@ class WorkerConfig:
     stop_timeout_seconds: float = attrs.field(default=30.0, validator=above_zero)
     starts_per_second: float = attrs.field(default=4.0, validator=above_zero)
     survive_restart: bool = True
-    max_rss_mb: int = attrs.field(default=0, validator=not_below_zero)
+    max_rss_mb: int = attrs.field(default=1024, validator=not_below_zero)
     log_level: Level = "info"
     core_files: bool = False
     environment: dict[str, str] = attrs.field(factory=dict, validator=environment)
@@ -171,6 +175,7 @@ class PipelineConfig:
     dir: str | None = None
     graph_dir: str | None = None
     detect: bool = True
+    detector: Detector = "auto"
     model_path: str | None = None
     detect_hw: Literal["auto", "cpu", "cuda", "metal", "vaapi", "vulkan", "openvino"] = "auto"
     detect_input_size: int = attrs.field(default=640, validator=above_zero)

@@ -319,13 +319,7 @@ class ZmNext(Service):
         """Compose, and let ingest know what the worker will be doing before it can say anything."""
         composed = self._compose(monitor)
         if isinstance(composed, Document) and self.ingest is not None:
-            self.ingest.know(
-                monitor,
-                mode=composed.mode,
-                pre_roll_seconds=composed.pre_roll_sec,
-                bulk_interval=self.catalog.values.bulk_frame_interval,
-                detect_size=composed.detect_size,
-            )
+            self.ingest.know(monitor, composed, bulk_interval=self.catalog.values.bulk_frame_interval)
         return composed
 
     def _rates(self) -> Mapping[int, tuple[float, float]]:

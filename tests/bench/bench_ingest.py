@@ -36,6 +36,7 @@ from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.interfaces import ICommander, ILinkObserver
 from zmtwist.interpreter import tune
+from zmtwist.pipeline.document import Document
 from zmtwist.wire.link import NotLinked, WorkerLink
 from zmtwist.wire.turns import Turns
 from zmtwist.zm.catalog import Catalog, Site
@@ -59,6 +60,7 @@ class Unconcerned:
     def linked(self) -> None: ...
     def media(self, frames_per_second: float | None) -> None: ...
     def stats(self) -> None: ...
+    def stream(self, stream_id: int, connected: bool) -> None: ...
     def bye(self) -> None: ...
     def unlinked(self, reason: str) -> None: ...
 
@@ -143,7 +145,7 @@ class Bench:
                 wall=lambda: time.time_ns() // 1000, announce=lambda _: None,
             )  # fmt: skip
             for monitor in self.monitors[:links]:
-                ingest.know(monitor, mode="continuous", pre_roll_seconds=0, bulk_interval=100)
+                ingest.know(monitor, Document(monitor.id, "{}", "continuous", "/srv"), bulk_interval=100)
             ingest.startService()
             before = self._count()
             self._seen = time.perf_counter()

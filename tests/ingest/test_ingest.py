@@ -19,6 +19,7 @@ from zmtwist.config import IngestConfig
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import Options, options_of
 from zmtwist.ingest.writer import COMPANY_SECONDS
+from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Mode, Monitor, Storage, Zone
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS, Lifecycle
 from zmtwist.wire.messages import Event, Response
@@ -76,10 +77,8 @@ class Setting:
         self.monitor = Monitor(id=3, width=640, height=360, storage=Storage(id=1, path=str(root)))
 
     def know(self, *, mode: Mode = "continuous", zones: tuple[Zone, ...] = ()) -> None:
-        self.ingest.know(
-            attrs.evolve(self.monitor, zones=zones),
-            mode=mode, pre_roll_seconds=0, bulk_interval=0, detect_size=(640, 360),
-        )  # fmt: skip
+        document = Document(self.monitor.id, "{}", mode, str(self.store.root), detect_size=(640, 360))
+        self.ingest.know(attrs.evolve(self.monitor, zones=zones), document, bulk_interval=0)
 
     def say(self, *events: Event) -> list[Any]:
         """All that is committed once these are heard."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from zmtwist.config import MonitorOverride, PipelineConfig
 from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
-from zmtwist.pipeline.graph import GraphText, walk
+from zmtwist.pipeline.graph import GraphText
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
 from zmtwist.redact import Redactor
 
@@ -127,7 +127,7 @@ TABLE: dict[str, tuple[Monitor, PipelineConfig, dict[str, Any]]] = {
             id=7,
             path="rtsp://cam.example/main",
             recording="Always",
-            analysing="None",
+            analysing="Always",
             width=641,
             height=481,
             orientation="ROTATE_90",
@@ -148,11 +148,14 @@ def test_document(name: str) -> None:
     assert json.loads(document.text) == json.loads((DOCUMENTS / f"{name}.json").read_text())
     assert document == compose(monitor, config, **more)
     assert document.text == json.dumps(json.loads(document.text), separators=(",", ":"))
-    assert document.warnings == (
-        ("the worker sends the camera's URL, with its credentials, through output_mqtt",)
-        if name == "second_stream_event"
-        else ()
-    )
+    assert document.warnings == WARNINGS.get(name, ())
+
+
+SECOND = "SecondPath is not used: the worker can't tell a second stream from the main one"
+WARNINGS = {
+    "second_stream_event": (SECOND, "the worker sends the camera's URL, with its credentials, through output_mqtt"),
+    "graph": (SECOND,),
+}
 
 
 def test_every_golden_document_is_used() -> None:
@@ -234,7 +237,7 @@ def test_privacy_keeps_stored_graphs_and_second_streams_off_the_raw_picture() ->
     assert isinstance(document, Document)
     assert [kind for kind in kinds(document) if kind.startswith("motion")] == []
     assert "/sub" not in document.text
-    assert "before it is masked" in document.warnings[0]
+    assert "before it is masked" in document.warnings[1]
     [capture] = json.loads(document.text)["plugins"]
     assert [child["kind"] for child in capture["children"]] == ["decode_ffmpeg"]
 
@@ -273,12 +276,14 @@ def test_a_graph_must_not_tell_of_the_camera(told: str) -> None:
     assert "hunter22" not in document.warnings[0]
 
 
-def test_a_graph_that_asks_for_stream_1_gets_it() -> None:
+def test_a_graph_that_asks_for_a_second_stream_is_not_used() -> None:
+    """The worker sends both streams as one: rates, frame numbers and the live view would be of neither, and no trigger of it is heard."""
     graph = '{"plugins": [{"kind": "decode_detect", "cfg": {"stream_filter": [1]}}]}'
     monitor = attrs.evolve(TABLE["graph"][0], graph_json=graph)
-    document = compose(monitor, PLAIN)
+    document = compose(monitor, MODEL)
     assert isinstance(document, Document)
-    assert "/sub" in document.text
+    assert "/sub" not in document.text
+    assert "asks for a second stream" in document.warnings[1]
 
 
 @pytest.mark.parametrize(
@@ -286,11 +291,15 @@ def test_a_graph_that_asks_for_stream_1_gets_it() -> None:
     [
         ("file_mocord", {"width": 640, "height": 360, "orientation": "ROTATE_90"}, (640, 360)),
         ("file_mocord", {"width": 0, "height": 0}, None),
-        ("second_stream_event", {}, None),
+        ("second_stream_event", {}, None),  # Width and Height are not known
         ("privacy", {"width": 640, "height": 360}, (640, 360)),
         ("graph", {"graph_json": '{"plugins": [{"kind": "decode_detect"}]}', "width": 640, "height": 360}, (640, 360)),
-        ("graph", {"graph_json": '{"plugins": [{"kind": "decode_ffmpeg", "cfg": {"scale": "320x180"}}]}'}, (320, 180)),
-        ("graph", {"graph_json": '{"plugins": [{"kind": "decode_ffmpeg", "cfg": {"scale": "half"}}]}'}, None),
+        (
+            "file_mocord",
+            {"graph_json": '{"plugins": [{"kind": "decode_ffmpeg", "cfg": {"scale": "320x180"}}]}'},
+            (320, 180),
+        ),
+        ("file_mocord", {"graph_json": '{"plugins": [{"kind": "decode_ffmpeg", "cfg": {"scale": "half"}}]}'}, None),
     ],
 )
 def test_the_size_of_the_picture_that_detectors_see(name: str, monitor: dict[str, Any], size: Any) -> None:
@@ -300,13 +309,15 @@ def test_the_size_of_the_picture_that_detectors_see(name: str, monitor: dict[str
     assert document.detect_size == size
 
 
-def test_an_event_recorder_that_nothing_triggers_is_warned_of() -> None:
-    monitor = TABLE["graph"][0]
+def test_an_event_recorder_that_nothing_triggers_is_left_with_zmc() -> None:
+    """Taken from ZoneMinder's own capture, such a camera would record nothing."""
+    monitor = attrs.evolve(TABLE["graph"][0], second_path="")
     nothing = compose(monitor, PLAIN)
-    assert isinstance(nothing, Document)
-    assert nothing.warnings == ("nothing in its pipeline can trigger a clip, so nothing will be recorded",)
-    assert composed("graph").warnings == ()
-    assert composed("graph", trigger_types=("audio_event",)).warnings == nothing.warnings
+    assert isinstance(nothing, Refusal)
+    assert nothing.reason == "stays with the legacy daemon: nothing in its pipeline can trigger a clip"
+    assert composed("graph").warnings == (SECOND,)
+    deaf = compose(*TABLE["graph"][:1], attrs.evolve(PLAIN, trigger_types=("audio_event",)), **TABLE["graph"][2])
+    assert isinstance(deaf, Refusal)
 
 
 def test_secrets_are_seen_nowhere() -> None:
@@ -492,14 +503,3 @@ def test_secrets_too_short_to_replace_everywhere_are_hidden_by_their_place() -> 
         assert isinstance(document, Document)
         assert "z9" in document.text
         assert "z9" not in document.redacted()
-
-
-def test_a_detector_that_the_worker_has_not_got_is_left_out():
-    monitor = TABLE["ffmpeg_record"][0]
-    config = attrs.evolve(PLAIN, detect=True)
-    kinds = {node["kind"] for node in walk(json.loads(compose(monitor, config, plugins={"store"}).text)["plugins"])}
-    assert "decode_detect" not in kinds
-    assert "store" in kinds
-    assert "has no plugin decode_detect" in " ".join(compose(monitor, config, plugins={"store"}).warnings)
-    for plugins in (None, {"store", "decode_detect"}):
-        assert compose(monitor, config, plugins=plugins) == compose(monitor, config)

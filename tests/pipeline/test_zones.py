@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.pipeline.geometry import area, clip, contains, to_camera, to_upright
+from zmtwist.pipeline.geometry import area, clip, contains, outside, to_camera, to_upright
 from zmtwist.pipeline.monitor import Monitor, Zone
 from zmtwist.pipeline.zones import Area, classify, intrusion_rules, parse_zones, zone_rows
 
@@ -190,3 +191,38 @@ def test_containment_of_edges_and_dents() -> None:
     assert contains(dented, (0.5, 0.5))
     assert contains(dented, (1.0, 0.5))
     assert not contains(dented, (0.5, 0.9))
+
+
+grid = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda corner: (corner[0] / 20, corner[1] / 20))
+boxes = st.tuples(grid, grid).filter(lambda two: two[0][0] != two[1][0] and two[0][1] != two[1][1])
+rectangles = boxes.map(lambda two: (two[0], (two[1][0], two[0][1]), two[1], (two[0][0], two[1][1])))
+triangles = st.tuples(grid, grid, grid).filter(lambda three: area(three) > 1e-3)
+
+
+@given(
+    st.lists(rectangles | triangles, max_size=5),
+    st.lists(st.tuples(st.floats(0.003, 0.997), st.floats(0.003, 0.997)), max_size=30),
+)
+def test_what_is_outside_of_all_polygons(polygons, points):
+    gaps = outside(polygons)
+    assert sum(map(area, gaps)) <= 1 + 1e-6
+    for point in points:
+        if any(near(polygon, point) for polygon in (*polygons, *gaps)):
+            continue
+        covered = sum(contains(gap, point) for gap in gaps)
+        assert covered == (not any(contains(polygon, point) for polygon in polygons))
+
+
+def near(polygon, point):
+    """Whether a point is so close to an edge that rounding may decide."""
+    x, y = point
+    for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], *polygon[:1]], strict=True):
+        length = math.hypot(x2 - x1, y2 - y1)
+        if length and abs((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / length < 1e-4:
+            return True
+    return False
+
+
+def test_nothing_is_outside_of_a_zone_over_all():
+    assert outside([((0, 0), (1, 0), (1, 1), (0, 1))]) == []
+    assert outside([]) == [((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))]

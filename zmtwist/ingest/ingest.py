@@ -18,6 +18,7 @@ from zope.interface import implementer
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.guard import Guards
 from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.ingest.activity import MOTION_GATE_DOWNSCALE
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
 from zmtwist.ingest.disk import Disk
@@ -36,7 +37,8 @@ from zmtwist.ingest.thumbnails import Thumbnails
 from zmtwist.ingest.underway import UnderWay, under_way
 from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
-from zmtwist.pipeline.monitor import Mode, Monitor
+from zmtwist.pipeline.document import Document
+from zmtwist.pipeline.monitor import Monitor
 from zmtwist.waiting import ended
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
@@ -155,30 +157,19 @@ class Ingest(Service):
             for settling in list(self._settling):
                 await ended(settling)
 
-    def know(
-        self,
-        monitor: Monitor,
-        *,
-        mode: Mode,
-        pre_roll_seconds: float,
-        bulk_interval: int,
-        detect_size: tuple[int, int] | None = None,
-    ) -> None:
-        """What the monitor's worker has been, or will be, told to do. Call before it is started.
-
-        `detect_size` is that of the picture in which it detects, None unknown: then objects count whatever the zones say.
-        """
+    def know(self, monitor: Monitor, document: Document, *, bulk_interval: int) -> None:
+        """What the monitor's worker has been, or will be, told to do. Call before it is started."""
         if monitor.id not in self._monitors:
             self.after_met(monitor.id)
         self._monitors[monitor.id] = monitor
-        recorder = mode != "none"
+        recorder = document.mode != "none"
         root = monitor.storage.path
         if recorder:
             self._roots[monitor.id] = root
         else:
             self._roots.pop(monitor.id, None)
-        self.recording.want(monitor.id, Wanted(root, continuous=mode != "event") if recorder else None)
-        zoning, unread = zoning_of(monitor, detect_size)
+        self.recording.want(monitor.id, Wanted(root, continuous=document.mode != "event") if recorder else None)
+        zoning, unread = zoning_of(monitor, document.detect_size)
         if unread != self._unread_zones.get(monitor.id, ()):
             self._unread_zones[monitor.id] = unread
             for problem in unread:
@@ -187,8 +178,8 @@ class Ingest(Service):
         options = replace(
             self._options,
             recorder=recorder,
-            pre_roll_us=round(pre_roll_seconds * SECOND),
-            motion_area=max(0, width) * max(0, height),
+            pre_roll_us=document.pre_roll_sec * SECOND,
+            motion_area=document.motion_cells * MOTION_GATE_DOWNSCALE**2 or max(0, width) * max(0, height),
             bulk_interval=bulk_interval,
             zoning=zoning,
         )

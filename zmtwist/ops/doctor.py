@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from zmtwist import zmconf
-from zmtwist.config import Config, ZmNextConfig
+from zmtwist.config import Config, PipelineConfig, ZmNextConfig
 from zmtwist.configfile import ConfigError, load
 from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.token import BadToken, read_token
+from zmtwist.pipeline.detection import choose
 from zmtwist.programs import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.settings import Settings, settle
 
@@ -84,7 +85,7 @@ def _worker(settings: Settings) -> Iterator[Finding]:
         yield fail("worker", missing, "set [zmnext.worker] binary")
     else:
         yield ok("worker", program.path)
-        yield from _plugins(program)
+        yield from _plugins(program, config.pipeline)
     if config.share_inference.enabled:
         yield _infer(config)
     if shutil.which("setsid") is None:
@@ -103,7 +104,7 @@ def _infer(config: ZmNextConfig) -> Finding:
     return ok("inference", program.path)
 
 
-def _plugins(program: Program) -> Iterator[Finding]:
+def _plugins(program: Program, pipeline: PipelineConfig) -> Iterator[Finding]:
     directory = Path(program.directory)
     if not directory.is_dir():
         yield fail("working directory", f"{directory}: no such directory", "set [zmnext.worker] working_directory")
@@ -121,6 +122,11 @@ def _plugins(program: Program) -> Iterator[Finding]:
         )
     else:
         yield ok("plugins", f"{len(found)} in {plugins}")
+        detector, problem = choose(pipeline, pipeline.detector, found, masked=True, private=False)
+        if problem is not None:
+            yield warn("detector", problem, "see doc/reference/config.md, What looks at the picture")
+        else:
+            yield ok("detector", detector or "none, as configured")
 
 
 def _directories(settings: Settings) -> Iterator[Finding]:

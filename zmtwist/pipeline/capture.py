@@ -13,7 +13,6 @@ from zmtwist.pipeline.document import Unfit
 from zmtwist.pipeline.monitor import Monitor
 
 MAIN_STREAM: Final = 0
-SECOND_STREAM: Final = 1
 
 _LEGACY: Final = {
     "local": "a capture device of this host",
@@ -41,15 +40,18 @@ class Capture:
     """Without credentials."""
     address: tuple[str, int] | None = None
     """Host and TCP port of the main stream's camera, None where it has none."""
-    detect_stream: int = MAIN_STREAM
     credentials: bool = False
     """Whether URLs with credentials in them are given to the worker, which prints and publishes them."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
 
 
-def capture(monitor: Monitor, config: PipelineConfig, *, second: bool) -> Capture:
-    """How the worker captures `monitor`; with `second`, its SecondPath too, as stream 1, where it has one. Raises `Unfit`."""
+def capture(monitor: Monitor, config: PipelineConfig) -> Capture:
+    """How the worker captures `monitor`. Raises `Unfit`.
+
+    Its SecondPath is left out: the worker sends both streams as one, under one count of frames, and its recorder hears no trigger of the
+    second.
+    """
     kind = monitor.type.lower()
     if kind in _LEGACY:
         raise Unfit(f"Type {monitor.type}, {_LEGACY[kind]}, is nothing that zm-next can capture")
@@ -63,26 +65,28 @@ def capture(monitor: Monitor, config: PipelineConfig, *, second: bool) -> Captur
         raise Unfit(f'its Type is "{monitor.type}", which zm-next does not know')
     transport, warning = _TRANSPORTS.get(monitor.method.lower(), (config.rtsp_transport, None))
     warnings = [warning] if warning else []
-    urls = [main]
-    if second and monitor.second_path:
-        try:
-            urls.append(parse_camera_url(monitor.second_path, monitor.user, monitor.password))
-        except Unfit as unfit:
-            warnings.append(f"SecondPath is not used: {unfit}".replace("its Path", "it").replace("its URL", "the URL"))
-    streams = [_stream(number, url, transport, config) for number, url in enumerate(urls)]
+    if monitor.second_path:
+        warnings.append("SecondPath is not used: the worker can't tell a second stream from the main one")
     return Capture(
-        node={"id": "capture", "kind": "capture_rtsp_multi", "cfg": {"streams": streams}},
-        camera_urls=tuple(url.bare for url in urls),
+        node={"id": "capture", "kind": "capture_rtsp_multi", "cfg": {"streams": [_stream(main, transport, config)]}},
+        camera_urls=(main.bare, *_bare(monitor.second_path)),
         address=main.address,
-        detect_stream=len(urls) - 1,
-        credentials=any(url.in_query or (url.user is not None and config.credentials == "url") for url in urls),
-        secrets=_secrets(monitor, urls),
+        credentials=bool(main.in_query) or (main.user is not None and config.credentials == "url"),
+        secrets=_secrets(monitor, main),
         warnings=tuple(warnings),
     )
 
 
-def _stream(number: int, url: CameraUrl, transport: str, config: PipelineConfig) -> dict[str, Any]:
-    stream = {"stream_id": number, "url": url.full, "transport": transport, "max_retry_attempts": -1}
+def _bare(url: str) -> tuple[str, ...]:
+    """A camera's URL without its credentials, which must not stand in a graph either; nothing for what is none."""
+    try:
+        return (parse_camera_url(url).bare,) if url else ()
+    except Unfit:
+        return ()
+
+
+def _stream(url: CameraUrl, transport: str, config: PipelineConfig) -> dict[str, Any]:
+    stream = {"stream_id": MAIN_STREAM, "url": url.full, "transport": transport, "max_retry_attempts": -1}
     if config.credentials == "fields" and url.user is not None:
         word = url.password or ""
         if not (safe(url.user) and safe(word)):
@@ -117,12 +121,12 @@ def _file(monitor: Monitor) -> Capture:
             "its Path is empty or has a quote, a backslash, a brace or a character beyond ASCII, which the worker can't read"
         )
     cfg = {"path": path, "stream_id": MAIN_STREAM, "loop": True, "realtime": True}
-    return Capture(node={"id": "capture", "kind": "capture_file", "cfg": cfg}, secrets=_secrets(monitor, []))
+    return Capture(node={"id": "capture", "kind": "capture_file", "cfg": cfg}, secrets=_secrets(monitor))
 
 
-def _secrets(monitor: Monitor, urls: list[CameraUrl]) -> tuple[str, ...]:
-    """Those of the URLs used, and the columns' own, used or not."""
-    found = [secret for url in urls for secret in url.secrets]
+def _secrets(monitor: Monitor, url: CameraUrl | None = None) -> tuple[str, ...]:
+    """Those of the URL used, and the columns' own, used or not."""
+    found = list(url.secrets) if url is not None else []
     if monitor.password:
         found += [monitor.password, f"{monitor.user}:{monitor.password}"]
     for path in (monitor.path, monitor.second_path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import attrs
 
 from zmtwist.config import MonitorOverride, PipelineConfig
 from zmtwist.pipeline.capture import MAIN_STREAM, Capture, capture
+from zmtwist.pipeline.detection import Detector, choose, following, leaves_out, missing, nodes
 from zmtwist.pipeline.document import Document, Refusal, Unfit, dump
 from zmtwist.pipeline.graph import (
     DETECTORS,
@@ -18,21 +18,24 @@ from zmtwist.pipeline.graph import (
     can_trigger,
     detect_size,
     fit,
+    motion_cells,
     parse_graph,
     secrets,
     streams,
     walk,
 )
 from zmtwist.pipeline.mode import mode_of
-from zmtwist.pipeline.monitor import Monitor
+from zmtwist.pipeline.monitor import Mode, Monitor
 from zmtwist.pipeline.mqtt import Broker, mqtt_node, parse_broker
 from zmtwist.pipeline.privacy import is_private, masked_tree
 from zmtwist.pipeline.recorder import store_node
-from zmtwist.pipeline.zones import parse_zones
+from zmtwist.pipeline.zones import Area, including, parse_zones
 from zmtwist.redact import Redactor, mask
 
-DETECTOR = "decode_detect"
-"""The default detector's kind."""
+MOST_CORNERS = 200
+"""Of a monitor's zones together: what they leave out is reckoned in a time that grows with the square of this."""
+
+_BY_OBJECTS = frozenset({"detection", "tracked_detection"})
 
 
 @attrs.frozen
@@ -55,7 +58,8 @@ def compose(
     """The document that `monitor` should run on. The same arguments always give the same text.
 
     `graph` is a stored graph from a file; without one the table's is used, `monitor.graph_json`. A graph that can't be used gives way to
-    the default with a warning that says why. `plugins` are the kinds that the worker has, None where nobody knows.
+    the default with a warning that says why. `plugins` are the kinds that the worker has, None where nobody knows: then it is taken to have
+    every one. What can't be run with them is refused: the camera is better left with zmc than taken and not recorded.
     """
     try:
         return _Composer(monitor, config, override, graph, inference, plugins).document()
@@ -82,34 +86,30 @@ class _Composer:
         areas, unread = parse_zones(monitor)
         self.warnings.extend(unread)
         private = is_private(monitor)
-        source = capture(monitor, config, second=False)
-        stored = self._stored(source, private)
-        detects = config.detect and (self.plugins is None or DETECTOR in self.plugins)
-        if not private and (detects if stored is None else 1 in streams(stored)):
-            source = capture(monitor, config, second=True)
+        source = capture(monitor, config)
         self.warnings.extend(source.warnings)
-
-        children: list[Node]
-        if private:
-            children = masked_tree(monitor, areas, config, store)
-            if config.detect and config.model_path is None:
-                self.warnings.append("nothing is detected: behind a privacy mask that needs a model_path")
-        else:
-            children = [self._detector(source)] if detects else []
-            if stored is not None:
-                children = fit(stored, monitor, areas)
-            elif config.detect and not detects:
-                # A worker that is asked for a plugin which it has not got records nothing either.
-                self.warnings.append(f"detect is on, but the worker has no plugin {DETECTOR}: nothing is detected")
-            if store is not None:
-                children.append(store)
+        stored = self._stored(source, private)
+        children = self._looking(mode, areas, store, private) if stored is None else fit(stored, monitor, areas)
+        if store is not None and not private:
+            children.append(store)
+        if store is not None and mode == "event" and not can_trigger(children, store["cfg"]["trigger_types"]):
+            reason = "; ".join(self.warnings)
+            raise Unfit(f"nothing in its pipeline can trigger a clip{f' ({reason})' if reason else ''}")
         broker = parse_broker(config.mqtt_url) if config.mqtt_url is not None else None
         if broker is not None:
-            children.append(mqtt_node(broker, monitor.id))
+            node = mqtt_node(broker, monitor.id)
+            if missing([node], self.plugins):
+                self.warnings.append(f"its worker publishes nothing by MQTT: it has no plugin {node['kind']}")
+            else:
+                children.append(node)
         shares = self._share(children)
-        self._warn(mode, children, source)
+        publishers = [node["kind"] for node in walk(children) if node["kind"] in ("output_mqtt", "output_webhook")]
+        if source.credentials and publishers:
+            self.warnings.append(f"the worker sends the camera's URL, with its credentials, through {publishers[0]}")
 
         root = {**source.node, "children": children}
+        if absent := missing([root], self.plugins):
+            raise Unfit(f"the worker has no plugin {absent[0]}")
         return Document(
             monitor_id=monitor.id,
             text=dump({"name": f"monitor_{monitor.id}", "root": True, "plugins": [root]}),
@@ -117,12 +117,64 @@ class _Composer:
             store_root=None if store is None else store["cfg"]["root"],
             camera=source.address,
             pre_roll_sec=store["cfg"]["pre_roll_sec"] if store is not None and mode == "event" else 0,
-            detect_size=detect_size(children, monitor) if source.detect_stream == MAIN_STREAM else None,
+            detect_size=detect_size(children, monitor),
+            motion_cells=motion_cells(children),
             shares_inference=shares,
             private=private,
             warnings=tuple(map(mask, self.warnings)),
             secrets=tuple(dict.fromkeys((*source.secrets, *_of_broker(broker), *secrets(stored or [])))),
         )
+
+    def _looking(self, mode: Mode, areas: Sequence[Area], store: Node | None, private: bool) -> list[Node]:
+        """What looks at the picture where no graph is stored; with a privacy mask in front of the recorder, that too."""
+        monitor, config = self.monitor, self.config
+        if sum(len(zone.points) for zone in areas) > MOST_CORNERS:
+            self.warnings.append(f"its zones have more than {MOST_CORNERS} corners together: the whole picture counts")
+            areas = [zone for zone in areas if zone.type == "Privacy"]
+        override = self.override.detector if self.override is not None else None
+        detector, problem = choose(
+            config, override or config.detector, self.plugins, masked=leaves_out(areas), private=private
+        )
+        analysed = mode in ("event", "both") or (monitor.analysing or "None").lower() == "always"
+        if not analysed and override is None and detector != "fused":
+            # ZoneMinder does not look at its picture either: one that nothing else decodes is not decoded for it.
+            detector, problem = None, None
+        if problem is not None:
+            self.warnings.append(problem)
+        if detector is not None:
+            self._tell_of_zones(detector, areas, store)
+        tree = [] if detector is None else nodes(detector, monitor, areas, config, private=private)
+        if store is not None and detector is not None and detector != "motion":
+            self._trigger_by_objects(tree, areas, detector, store["cfg"])
+        return masked_tree(monitor, areas, config, store, tree, self.plugins) if private else tree
+
+    def _tell_of_zones(self, detector: Detector, areas: Sequence[Area], store: Node | None) -> None:
+        """What the zones ask for and the worker can't do: one sentence for each."""
+        if detector == "motion":
+            for zone in areas:
+                if zone.type == "Preclusive":
+                    self.warnings.append(
+                        f'zone "{zone.name}" is Preclusive: motion in it is not looked at, and stops no other'
+                    )
+        elif store is not None and including(areas) and leaves_out(areas) and not self._follows():
+            name = including(areas)[0].name
+            self.warnings.append(
+                f'zone "{name}" decides which frames are alarms, not what is recorded: the worker lacks tracker or analytics_rules'
+            )
+
+    def _follows(self) -> bool:
+        return self.plugins is not None and {"tracker", "analytics_rules"} <= set(self.plugins)
+
+    def _trigger_by_objects(self, tree: list[Node], areas: Sequence[Area], detector: Detector, cfg: Node) -> None:
+        """Have clips begin by objects: within the zones where they restrict that, and never by the motion that wakes a detector."""
+        triggers = cfg.get("trigger_types", [])
+        if detector == "onnx":
+            triggers = [kind for kind in triggers if kind != "motion"]
+        if including(areas) and leaves_out(areas) and self._follows() and set(triggers) & _BY_OBJECTS:
+            tree.append(following(self.monitor, areas, detector, cfg["post_roll_sec"]))
+            triggers = [kind for kind in triggers if kind not in _BY_OBJECTS] + ["analytics"]
+        if "trigger_types" in cfg:
+            cfg["trigger_types"] = triggers
 
     def _stored(self, source: Capture, private: bool) -> list[Node] | None:
         """The stored graph, if there is one that can be used."""
@@ -147,26 +199,18 @@ class _Composer:
             problem = "it would see the picture before it is masked, and the monitor has a Privacy zone"
         if problem is None:
             try:
-                return parse_graph(graph.text, extra_kinds=self.config.extra_kinds, tells=tells)
+                tree = parse_graph(graph.text, extra_kinds=self.config.extra_kinds, tells=tells)
             except GraphError as error:
                 problem = str(error)
+            else:
+                if absent := missing(tree, self.plugins):
+                    problem = f"the worker has no plugin {absent[0]}"
+                elif streams(tree) - {MAIN_STREAM}:
+                    problem = "it asks for a second stream, which the worker can't tell from the main one"
+                else:
+                    return tree
         self.warnings.append(f"the stored graph ({graph.where}) is not used: {problem}")
         return None
-
-    def _detector(self, source: Capture) -> Node:
-        """The default detector. Without a model the worker is asked all the same, and the operator told."""
-        cfg: dict[str, Any] = {}
-        if self.config.model_path is None:
-            self.warnings.append("detect is on, but no model_path is set: the worker may detect nothing")
-        else:
-            cfg["model_path"] = self.config.model_path
-        cfg |= {
-            "input_size": self.config.detect_input_size,
-            "conf_threshold": self.config.detect_conf_threshold,
-            "hw": self.config.detect_hw,
-            "stream_filter": [source.detect_stream],
-        }
-        return {"id": "detect", "kind": DETECTOR, "cfg": cfg, "queue_depth": 4}
 
     def _share(self, children: list[Node]) -> bool:
         """Have the detectors use the shared inference, where there is one; whether any does."""
@@ -176,13 +220,6 @@ class _Composer:
         for node in detectors:
             node["cfg"] |= {"infer_endpoint": self.inference.endpoint, "gpu_id": self.inference.gpu_id}
         return bool(detectors)
-
-    def _warn(self, mode: str, children: list[Node], source: Capture) -> None:
-        if mode == "event" and not can_trigger(children, self.config.trigger_types):
-            self.warnings.append("nothing in its pipeline can trigger a clip, so nothing will be recorded")
-        publishers = [node["kind"] for node in walk(children) if node["kind"] in ("output_mqtt", "output_webhook")]
-        if source.credentials and publishers:
-            self.warnings.append(f"the worker sends the camera's URL, with its credentials, through {publishers[0]}")
 
 
 def _of_broker(broker: Broker | None) -> tuple[str, ...]:

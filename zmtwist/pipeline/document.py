@@ -34,6 +34,8 @@ class Document:
     """By how many seconds a triggered clip begins before its trigger; 0 outside event mode."""
     detect_size: tuple[int, int] | None = None
     """The size of the picture in which objects are detected, before it is turned upright; None where that is not known."""
+    motion_cells: int = 0
+    """How many samples of the picture are compared where motion is looked for; 0 unknown."""
     shares_inference: bool = False
     """Its detectors send their pictures to the inference that all workers share."""
     private: bool = False

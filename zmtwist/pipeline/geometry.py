@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -75,3 +76,62 @@ def contains(polygon: Sequence[Point], point: Point) -> bool:
         if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
             inside = not inside
     return inside
+
+
+def outside(polygons: Sequence[Sequence[Point]]) -> list[tuple[Point, ...]]:
+    """Trapezoids that together cover what of the unit square is in none of `polygons`.
+
+    The square is cut into bands at every corner and crossing, so that within a band no two edges meet. Its time grows with the square of
+    the number of corners.
+    """
+    edges = [
+        [(a, b) if a[1] < b[1] else (b, a) for a, b in zip(polygon, [*polygon[1:], *polygon[:1]], strict=True)]
+        for polygon in polygons
+    ]
+    every = [edge for polygon in edges for edge in polygon if edge[0][1] < edge[1][1]]
+    cuts = {0.0, 1.0, *(y for polygon in polygons for _, y in polygon)}
+    cuts.update(y for n, one in enumerate(every) for other in every[:n] if (y := _crossing(one, other)) is not None)
+    found = []
+    levels = sorted(y for y in cuts if 0.0 <= y <= 1.0)
+    for top, bottom in pairwise(levels):
+        if bottom - top > 1e-9:
+            found += _gaps(edges, top, bottom)
+    return found
+
+
+_Edge = tuple[Point, Point]
+"""From its upper end to its lower one."""
+
+
+def _crossing(one: _Edge, other: _Edge) -> float | None:
+    """The height at which two edges cross; None where they do not."""
+    top, bottom = max(one[0][1], other[0][1]), min(one[1][1], other[1][1])
+    if top >= bottom:
+        return None
+    before, after = _x(one, top) - _x(other, top), _x(one, bottom) - _x(other, bottom)
+    return None if before * after >= 0 else top + (bottom - top) * before / (before - after)
+
+
+def _x(edge: _Edge, y: float) -> float:
+    (x1, y1), (x2, y2) = edge
+    return x1 + (x2 - x1) * (y - y1) / (y2 - y1)
+
+
+def _gaps(edges: Sequence[Sequence[_Edge]], top: float, bottom: float) -> list[tuple[Point, ...]]:
+    """What of the band is in no polygon: between the sides of the square and stretches that are."""
+    middle = (top + bottom) / 2
+    stretches: list[tuple[float, float, _Edge, _Edge]] = []
+    for polygon in edges:
+        crossed = sorted((_x(edge, middle), edge) for edge in polygon if edge[0][1] < middle < edge[1][1])
+        stretches += [(a[0], b[0], a[1], b[1]) for a, b in zip(crossed[::2], crossed[1::2], strict=False)]
+    left: _Edge = (0.0, 0.0), (0.0, 1.0)
+    reached = 0.0
+    found: list[tuple[Point, ...]] = []
+    for begins, ends, first, last in [*sorted(stretches), (1.0, 1.0, ((1.0, 0.0), (1.0, 1.0)), left)]:
+        if begins > reached + 1e-9:
+            found.append(
+                ((_x(left, top), top), (_x(first, top), top), (_x(first, bottom), bottom), (_x(left, bottom), bottom))
+            )
+        if ends > reached:
+            reached, left = ends, last
+    return found

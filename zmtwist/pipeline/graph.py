@@ -35,6 +35,8 @@ _PUBLISHES: Final[dict[str, str | None]] = {
         (
             "decode_ffmpeg",
             "encode_ffmpeg",
+            "hello",
+            "overlay",
             "zones",
             "privacy_mask",
             "output_mqtt",
@@ -224,7 +226,8 @@ def secrets(nodes: Sequence[Node]) -> Iterator[str]:
 
 def fit(nodes: Sequence[Node], monitor: Monitor, areas: Sequence[Area]) -> list[Node]:
     """A copy of the graph with what the monitor knows put where the graph is silent: frame sizes and ids for the stages that need them,
-    zones for `zones`, and a rule per including zone for `analytics_rules`. (`motion_pixel_diff` takes its zones from a `zones` stage.)
+    zones for `zones`, and a rule per including zone for `analytics_rules`.
+    `motion_pixel_diff` looks at the whole picture: no zones reach it.
     """
     size = (monitor.width, monitor.height)
     return [_fit(node, monitor, areas, size if known_size(size) else None) for node in nodes]
@@ -233,6 +236,8 @@ def fit(nodes: Sequence[Node], monitor: Monitor, areas: Sequence[Area]) -> list[
 def _fit(node: Node, monitor: Monitor, areas: Sequence[Area], size: tuple[int, int] | None) -> Node:
     cfg, kind = dict(node["cfg"]), node["kind"]
     if kind == "decode_ffmpeg":
+        if cfg.get("output_format") == "grayscale":
+            cfg["output_format"] = "gray"  # what is meant; the worker would silently give colour
         size = _scaled(cfg.get("scale", "orig"), size)
     if kind in ("zones", "motion_pixel_diff"):
         cfg.setdefault("monitor_id", monitor.id)
@@ -255,6 +260,16 @@ def detect_size(nodes: Sequence[Node], monitor: Monitor) -> tuple[int, int] | No
     sizes = {_scaled(cfg.get("scale", "orig"), size) for cfg in decoders} or {size}
     found = sizes.pop() if len(sizes) == 1 else None
     return found if found is not None and known_size(found) else None
+
+
+def motion_cells(nodes: Sequence[Node]) -> int:
+    """How many samples of the picture `motion_gate` compares, of which it says how many have changed; 0 where that is not known."""
+    gates = [node["cfg"] for node in walk(nodes) if node["kind"] == "motion_gate"]
+    numbers = [(cfg.get("frame_width"), cfg.get("frame_height"), cfg.get("downscale", 4)) for cfg in gates]
+    if len(numbers) != 1 or not all(type(number) is int and 0 < number < 65_536 for number in numbers[0]):
+        return 0
+    width, height, step = map(int, numbers[0])
+    return -(-width // step) * -(-height // step)
 
 
 def _scaled(scale: Any, size: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -35,6 +35,16 @@ class Area:
     zone: Zone = attrs.field(repr=False)
     """The row, for its thresholds."""
 
+    @property
+    def share(self) -> float:
+        """Its part of the picture's area."""
+        return area(self.points)
+
+    @property
+    def percent(self) -> bool:
+        """Whether its thresholds may be percent of its area, as where its Coords have a decimal point."""
+        return "." in self.zone.coords
+
     def pixels(self, size: tuple[int, int], orientation: str) -> list[tuple[int, int]]:
         """Its corners in whole pixels of the camera's own picture of `size`."""
         width, height = size
@@ -123,6 +133,11 @@ def classify(
     return Placement(counts=not any(zone.type == "Preclusive" for zone in around))
 
 
+def including(zones: Iterable[Area]) -> list[Area]:
+    """The zones in which something counts."""
+    return [zone for zone in zones if zone.type in _INCLUDING]
+
+
 def zone_rows(zones: Iterable[Area], size: tuple[int, int], orientation: str) -> list[dict[str, Any]]:
     """Zones as the worker's `zones` stage reads them: ZoneMinder's column names, corners in pixels of the camera's picture."""
     return [_row(zone, zone.pixels(size, orientation)) for zone in zones if zone.type != "Privacy"]
@@ -156,7 +171,7 @@ def _row(zone: Area, corners: Sequence[tuple[int, int]]) -> dict[str, Any]:
         "Type": zone.type,
         "Coords": " ".join(f"{x},{y}" for x, y in corners),
     }
-    scale = area(corners) / 100 if "." in zone.zone.coords else 1
+    scale = area(corners) / 100 if zone.percent else 1
     for column, name in _COLUMNS.items():
         value = getattr(zone.zone, name)
         if isinstance(value, str):
@@ -170,6 +185,5 @@ def intrusion_rules(zones: Iterable[Area], size: tuple[int, int], orientation: s
     """One rule for `analytics_rules` per zone that includes."""
     return [
         {"name": zone.name, "type": "intrusion", "polygon": [list(corner) for corner in zone.pixels(size, orientation)]}
-        for zone in zones
-        if zone.type in _INCLUDING
+        for zone in including(zones)
     ]

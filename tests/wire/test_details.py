@@ -196,6 +196,14 @@ def test_both_shapes_of_a_detection_read_the_same() -> None:
         (0, '{"event":"Other"}', "Other"),
         (0, "{}", ""),
         (0, '{"type":7}', ""),
+        (0, '{"type":[]}', ""),
+        (0, '{"type":{}}', ""),
+        (0x0301, '{"type":[1,{"a":2}]}', ""),
+        (0, '{"event":["StreamConnected"]}', ""),
+        (0x0301, '{"type":"motion","changed":9223372036854775808}', "motion"),
+        (0x0301, '{"type":"motion","changed":' + "9" * 400 + "}", "motion"),
+        (0x0301, '{"type":"detection","detections":[{"bbox":[1e300,0,1,1]}]}', "detection"),
+        (0x0303, '{"path":"/x","duration":1e300}', ""),
         (0x0301, '{"type":"motion","changed":"many"}', "motion"),
         (0x0301, '{"objects":[{"label":1}]}', ""),
         (0x0303, '{"event":"EventClip"}', "EventClip"),
@@ -217,6 +225,35 @@ def test_what_no_form_fits_is_kept_raw(code: int, said: str, kind: str) -> None:
 def test_what_is_no_json_object_is_malformed(code: int, data: bytes) -> None:
     with pytest.raises(MalformedDetail):
         decode_detail(code, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"type":"pose","poses":[' + b"[]," * 9_000 + b"[]]}",
+        b'{"type":"pose","poses":' + b"[" * 80 + b"]" * 80 + b" " * 1000 + b"}",
+        b'{"a":' * 900 + b"1" + b"}" * 900,
+        b'{"type":"motion","x":"' + bytes(70_000) + b'"}',
+    ],
+    ids=lambda data: repr(data[:30]),
+)
+def test_what_is_too_much_is_malformed_before_it_is_decoded(data: bytes) -> None:
+    with pytest.raises(MalformedDetail, match="too long, too deep"):
+        decode_detail(0, data)
+
+
+def test_a_long_list_of_objects_is_not_too_much() -> None:
+    found = {"label": "a [b] {c", "bbox": [1, 2, 3, 4]}
+    data = json.dumps({"type": "detection", "detections": [found] * 1000}).encode()
+    assert len(decode_detail(0x0301, data).found) == 1000
+
+
+@pytest.mark.parametrize("pts", [-(2**63), -1, 2**53, 2**63 - 1])
+def test_a_time_that_is_none_costs_no_more_than_the_time(pts: int) -> None:
+    motion = decode_detail(0x0301, json.dumps({"type": "motion", "changed": 5, "pts_usec": pts}).encode())
+    assert (motion.amount, motion.pts_us) == (5, None)
+    found = decode_detail(0x0301, json.dumps({"objects": [{"label": "a"}], "frame_pts_us": pts}).encode())
+    assert (len(found.found), found.pts_us) == (1, None)
 
 
 @settings(deadline=None)

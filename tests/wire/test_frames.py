@@ -191,6 +191,42 @@ def test_unknown_types_malformed_messages_and_raw_or_cut_details_are_counted_and
     assert decoder.skipped == {"detail": 1, "raw": 1, "unknown": 1, "malformed": 1}
 
 
+def test_a_client_passes_over_what_only_workers_are_told_without_holding_it() -> None:
+    decoder, most = FrameDecoder(client=True), 0
+    for kind in (0x10, 0x11, 0x13):
+        data = encode_frame(kind, b'{"a":[' + b"[]," * 300_000 + b"[]]}")
+        for at in range(0, len(data), 1 << 16):
+            assert decoder.feed(data[at : at + (1 << 16)]) == []
+            most = max(most, decoder.buffered)
+    assert decoder.feed(encode_bye()) == [Bye()]
+    assert decoder.skipped == {"foreign": 3}
+    assert most < HEADER.size
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [(0x01, 131_072), (0x04, 65_536), (0x05, 65_536), (0x06, 262_144), (0x12, 65_536)]
+)
+def test_a_message_longer_than_its_type_may_be_is_passed_over_without_holding_it(kind: int, most: int) -> None:
+    for size, held in ((most, True), (most + 1, False)):
+        decoder = FrameDecoder(client=True)
+        data = encode_frame(kind, bytes(size))
+        decoder.feed(data[:1000])
+        assert (decoder.buffered > 0) == held
+        decoder.feed(data[1000:])
+        assert (decoder.skipped["long"] == 0) == held
+        assert decoder.feed(encode_bye()) == [Bye()]
+
+
+def test_media_of_an_impossible_time_are_malformed() -> None:
+    decoder = FrameDecoder(client=True)
+    frames = [
+        encode_media(0, b"x", sequence=1, pts_us=pts, cached=cached) for pts in (2**53, 2**64 - 1) for cached in (0, 1)
+    ]
+    assert decoder.feed(b"".join(frames)) == []
+    assert decoder.skipped == {"malformed": 4}
+    assert len(decoder.feed(encode_media(0, b"x", sequence=1, pts_us=2**53 - 1))) == 1
+
+
 @pytest.mark.parametrize(
     "header",
     [

@@ -303,6 +303,44 @@ def test_a_stream_out_of_step_is_dropped_and_connected_anew(bench: Bench) -> Non
     assert bench.attempts() == 2
 
 
+def test_a_worker_that_talks_nonsense_each_time_is_tried_ever_more_seldom(bench: Bench) -> None:
+    worker = bench.linked()
+    bench.attempts()
+    connections = 0
+    while bench.reactor.seconds() < 60:
+        if worker is not None:
+            worker.say(encode_stats(1, 0), b"\xff" * 24)
+            worker.close(ConnectionLost())
+            worker = None
+            connections += 1
+        bench.reactor.advance(0.05)
+        if bench.attempts():
+            worker = bench.accept()
+    assert 20 < connections < 35
+    assert bench.link.status.untrusted == connections
+
+
+def test_a_connection_that_could_be_trusted_for_long_makes_up_for_it(bench: Bench) -> None:
+    worker = bench.linked()
+    for _ in range(12):
+        worker.say(encode_stats(1, 0), b"\xff" * 24)
+        worker.close(ConnectionLost())
+        bench.attempts()
+        bench.reactor.advance(3.1)
+        assert bench.attempts() == 1
+        worker = bench.accept()
+    worker.say(encode_stats(1, 0))
+    bench.reactor.advance(61)
+    worker.close(ConnectionLost())
+    bench.reactor.advance(3.1)
+    worker = bench.accept()
+    worker.say(encode_stats(1, 0))
+    worker.close(ConnectionLost())
+    bench.attempts()
+    bench.reactor.advance(0.1)
+    assert bench.attempts() == 1
+
+
 def test_what_is_skipped_is_counted_over_all_connections(bench: Bench) -> None:
     worker = bench.linked()
     worker.say(encode_frame(0x66), encode_frame(0x04, b"short"))
@@ -333,6 +371,16 @@ def test_samples_ask_for_video_until_one_frame_has_come_and_two_give_the_rate(be
     assert bench.observer.told[-1] == ("media", 51 / 5)
     status = bench.link.status
     assert (status.frames_per_second, status.last_media_at) == (51 / 5, bench.reactor.seconds())
+
+
+def test_a_sequence_that_jumps_gives_no_rate_and_the_next_sample_counts_from_there(bench: Bench) -> None:
+    worker = bench.linked()
+    worker.say(video(1))
+    for sequence in (100_000_000, 100_000_075, 2_100_000_075, 2_100_000_150):
+        bench.reactor.advance(5.0)
+        worker.say(video(sequence))
+    assert bench.sink.rates == [(15.0, 1500.0)] * 2
+    assert bench.link.status.samples_discarded == 2
 
 
 def test_no_media_no_sign_of_life(bench: Bench) -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zmtwist.wire.details import Lifecycle, Motion, RawDetail, StreamState
+from zmtwist.wire.details import Lifecycle, Motion, RawDetail, StreamState, decode_detail
+from zmtwist.wire.encode import encode_hello
+from zmtwist.wire.frames import FrameDecoder
 from zmtwist.wire.messages import (
     Command,
     Event,
@@ -210,4 +212,30 @@ def test_kinds_have_short_names() -> None:
     assert kind_of(None) == "none"
     assert kind_of(Motion()) == "motion"
     assert kind_of(StreamState("StreamConnected")) == "StreamState"
-    assert kind_of(RawDetail("k" * 99)) == "raw:" + "k" * 40
+    assert kind_of(RawDetail("motion")) == "raw:motion"
+    assert kind_of(RawDetail("EventClip")) == "raw:EventClip"
+
+
+def test_no_worker_makes_up_names_of_kinds() -> None:
+    kinds = (decode_detail(0, json.dumps({"type": f"made up {number}"}).encode()) for number in range(100))
+    assert {kind_of(kind) for kind in kinds} == {"other"}
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"width": 2**32 - 1, "height": 0xFFFF, "channels": 65, "sample_rate": 1_000_001},
+        {"level": 2**31, "profile": 2**32 - 1},
+    ],
+)
+def test_numbers_that_no_stream_has_are_taken_as_not_said(tags: dict[str, int]) -> None:
+    frame = encode_hello(Hello(stream=0, codec_id=27, frame_rate_num=25, **tags))
+    assert FrameDecoder(client=True).feed(frame) == [Hello(stream=0, codec_id=27, frame_rate_num=25)]
+    with pytest.raises(MalformedMessage, match="no codec id"):
+        decode_hello(0, 0, tlv(0x01, u32(2**31)))
+
+
+@pytest.mark.parametrize("payload", [b'{"x":' * 80 + b"1" + b"}" * 80, b'{"x":"' + bytes(70_000) + b'"}'])
+def test_bodies_that_are_too_long_or_too_deep_are_not_decoded(payload: bytes) -> None:
+    with pytest.raises(MalformedMessage, match="too long, too deep"):
+        decode_command(payload)

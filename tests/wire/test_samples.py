@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.wire.samples import EventCount, MediaSample, steps
+from zmtwist.wire.samples import EventCount, Implausible, MediaSample, steps
 
 U32 = 2**32
 
@@ -25,6 +25,14 @@ def test_a_rate_needs_two_headers_of_one_run() -> None:
     assert MediaSample(at=15.0, sequence=U32 - 25, generation=0).frames_per_second(first) is None
     assert MediaSample(at=10.0, sequence=50, generation=0).frames_per_second(first) is None
     assert MediaSample(at=9.0, sequence=50, generation=0).frames_per_second(first) is None, "the clock was set back"
+
+
+def test_a_rate_that_no_camera_reaches_is_none() -> None:
+    first = MediaSample(at=10.0, sequence=0, generation=0)
+    assert MediaSample(at=11.0, sequence=1000, generation=0).frames_per_second(first) == 1000.0
+    for sequence in (1001, 100_000_000, 2**31 - 1):
+        with pytest.raises(Implausible):
+            MediaSample(at=11.0, sequence=sequence, generation=0).frames_per_second(first)
 
 
 @given(received=st.lists(st.booleans(), max_size=60), start=st.sampled_from([0, U32 - 20]))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
 
 from zmtwist.wire.encode import encode_event
 from zmtwist.wire.protocol import StreamSocketProtocol
@@ -96,3 +99,64 @@ def test_what_waits_is_not_told_after_a_drop():
     dropped[0].drop()
     clock.advance(0)
     assert (dropped[2].heard, dropped[2].reasons) == ([], [])
+
+
+def test_what_one_work_raises_stops_no_other():
+    clock = Clock()
+    turns, done = Turns(clock), []
+
+    def fail():
+        clock.rightNow += 0.01
+        raise RuntimeError("in the middle of a turn")
+
+    assert turns.take(fail)
+    turns.take(fail)
+    for number in range(3):
+        assert not turns.take(lambda number=number: done.append(number))
+        turns.take(fail)
+    with logged() as caught:
+        while clock.calls:
+            turn(clock)
+    assert done == [0, 1, 2]
+    assert len(caught) == 3
+
+
+def test_sixty_links_go_on_with_one_among_them_that_talks_nonsense():
+    """Whichever is the bad one: first in a turn, in the middle of what waits, or last."""
+    for bad in (0, 4, 31, 59):
+        clock = Clock()
+        turns = Turns(clock)
+        sockets = [socket(turns, clock) for _ in range(60)]
+        sockets[bad][0].decoder._feed = nonsense
+        with logged() as caught:
+            for number in (1, 6, 11):
+                for protocol, transport, _ in sockets:
+                    if not transport.disconnected:
+                        protocol.dataReceived(events(number, 5))
+                while clock.calls:
+                    turn(clock)
+        good = [one for number, one in enumerate(sockets) if number != bad]
+        assert all(receiver.heard == list(range(1, 16)) for _, _, receiver in good)
+        assert all(transport.producerState == "producing" for _, transport, _ in good)
+        assert sockets[bad][1].disconnected
+        assert sockets[bad][0].untrusted
+        assert len(caught) == 1, "it is told once"
+
+
+def nonsense(data, messages):
+    raise TypeError("unhashable type: 'list'")
+
+
+@contextmanager
+def logged():
+    caught = []
+
+    def keep(event):
+        if "log_failure" in event:
+            caught.append(event)
+
+    globalLogPublisher.addObserver(keep)
+    try:
+        yield caught
+    finally:
+        globalLogPublisher.removeObserver(keep)

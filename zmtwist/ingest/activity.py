@@ -106,13 +106,13 @@ def _label(label: str) -> str:
 def _motion(motion: Motion, at_us: int, area: int, _zoning: Zoning | None) -> Activity:
     changed = motion.changed
     if changed is None:
-        return Activity(at_us, "motion", _share(motion.amount, area), motion.pts_usec)
+        return Activity(at_us, "motion", _share(motion.amount, area), motion.pts_us)
     # motion_gate counts cells of the picture scaled down.
-    return Activity(at_us, "motion", _share(changed, area // MOTION_GATE_DOWNSCALE**2), motion.pts_usec)
+    return Activity(at_us, "motion", _share(changed, area // MOTION_GATE_DOWNSCALE**2), motion.pts_us)
 
 
 def _zone_motion(motion: ZoneMotion, at_us: int, area: int, _zoning: Zoning | None) -> Activity:
-    return Activity(at_us, "motion", _share(motion.pixels, area), motion.pts_usec)
+    return Activity(at_us, "motion", _share(motion.pixels, area), motion.pts_us)
 
 
 def _share(pixels: int, area: int) -> int:
@@ -148,7 +148,7 @@ def _alert(alert: Alert, at_us: int, _area: int, zoning: Zoning | None) -> Activ
         if not found:
             return None
     score = percent((alert.confidence,))
-    return Activity(at_us, "alert", score, alert.pts_usec, distinct((alert.label,)), alert, found, zones)
+    return Activity(at_us, "alert", score, alert.pts_us, distinct((alert.label,)), alert, found, zones)
 
 
 def _sounds(audio: AudioEvent, at_us: int, _area: int, _zoning: Zoning | None) -> Activity | None:
@@ -156,7 +156,7 @@ def _sounds(audio: AudioEvent, at_us: int, _area: int, _zoning: Zoning | None) -
         return None
     labels = distinct([sound.label for sound in audio.events])
     score = percent([sound.confidence for sound in audio.events])
-    return Activity(at_us, "audio_event", score, audio.pts_usec, labels, audio)
+    return Activity(at_us, "audio_event", score, audio.pts_us, labels, audio)
 
 
 def _plates(read: Plates, at_us: int, _area: int, _zoning: Zoning | None) -> Activity | None:
@@ -165,7 +165,7 @@ def _plates(read: Plates, at_us: int, _area: int, _zoning: Zoning | None) -> Act
         return None
     labels = distinct([plate.text for plate in read.plates if plate.watchlisted])
     score = percent([plate.confidence for plate in read.plates])
-    return Activity(at_us, "lpr", score, read.pts_usec, labels, read)
+    return Activity(at_us, "lpr", score, read.pts_us, labels, read)
 
 
 def _faces(seen: Faces, at_us: int, _area: int, _zoning: Zoning | None) -> Activity | None:
@@ -173,11 +173,11 @@ def _faces(seen: Faces, at_us: int, _area: int, _zoning: Zoning | None) -> Activ
         return None
     labels = distinct([face.name for face in seen.faces if face.name != UNKNOWN_FACE])
     score = percent([face.similarity for face in seen.faces])
-    return Activity(at_us, "face", score, seen.pts_usec, labels, seen)
+    return Activity(at_us, "face", score, seen.pts_us, labels, seen)
 
 
 def _analytics(rule: Analytics, at_us: int, _area: int, _zoning: Zoning | None) -> Activity:
-    return Activity(at_us, "analytics", RULE_SCORE, rule.pts_usec, distinct((rule.label,)), rule)
+    return Activity(at_us, "analytics", RULE_SCORE, rule.pts_us, distinct((rule.label,)), rule)
 
 
 def _reasoning(said: Reasoning, at_us: int, _area: int, _zoning: Zoning | None) -> Activity | None:

@@ -23,7 +23,7 @@ from zmtwist.wire.encode import encode_command, encode_subscribe
 from zmtwist.wire.frames import MediaSeen
 from zmtwist.wire.messages import Bye, Event, Hello, Message, Response, Stats, Stream, Subscribe
 from zmtwist.wire.protocol import StreamSocketProtocol, carry_on
-from zmtwist.wire.samples import EventCount, MediaSample
+from zmtwist.wire.samples import EventCount, Implausible, MediaSample
 from zmtwist.wire.turns import Turns
 
 FIRST_SAMPLE_SECONDS = 1.0
@@ -90,6 +90,11 @@ class Connection:
         """The protocol of this connection, for a factory."""
         self._protocol = StreamSocketProtocol(self, skip_media=True, skipped=self.tally.skipped, turns=self.turns)
         return self._protocol
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether it was dropped because of what came over it."""
+        return self._protocol.untrusted
 
     @property
     def commands_in_flight(self) -> int:
@@ -205,7 +210,11 @@ class Connection:
 
     def _take_sample(self, seen: MediaSeen) -> None:
         sample = MediaSample(self.clock.seconds(), seen.sequence, seen.generation)
-        frames = sample.frames_per_second(self._sample)
+        try:
+            frames = sample.frames_per_second(self._sample)
+        except Implausible:
+            self.tally.skipped["sample"] += 1
+            frames = None
         self._sample = sample
         if frames is not None:
             # Few frames are seen, so the bytes are an estimate: all frames at the mean size of those seen on this connection.

@@ -8,25 +8,36 @@ so the garbage collector is spared all of them (`gc=False`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, get_args
 
 import msgspec
+from msgspec import Meta
+
+Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A whole number as a plugin written in C holds it. What is no such number is of no use, and would be a trap to reckon with."""
+
+Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
+"""A number that can be rounded, multiplied and written out."""
+
+MOST_PTS = 2**53
+"""Microseconds: more than a worker's clock of presentation times ever comes to (285 years). An unset one of FFmpeg's lies far outside."""
 
 
 class DetectedObject(msgspec.Struct, frozen=True, gc=False):
     """One box of a detection, in either published shape. Confidence is 0 to 1; boxes are pixels of the detector's picture."""
 
     label: str = ""
-    confidence: float = 0.0
-    bbox: tuple[float, float, float, float] | None = None
-    class_id: int | None = None
-    track_id: int | str | None = None
-    zone_id: int | str | None = None
-    x: float | None = None
-    y: float | None = None
-    w: float | None = None
-    h: float | None = None
+    confidence: Number = 0.0
+    bbox: tuple[Number, Number, Number, Number] | None = None
+    class_id: Whole | None = None
+    track_id: Whole | str | None = None
+    zone_id: Whole | str | None = None
+    x: Number | None = None
+    y: Number | None = None
+    w: Number | None = None
+    h: Number | None = None
 
     @property
     def box(self) -> tuple[float, float, float, float] | None:
@@ -41,14 +52,23 @@ class DetectedObject(msgspec.Struct, frozen=True, gc=False):
 class OfFrame(msgspec.Struct, frozen=True, gc=False):
     """What belongs to one frame of one of the worker's streams; `pts_usec` is that frame's presentation time in microseconds."""
 
-    stream_id: int = 0
-    pts_usec: int | None = None
+    stream_id: Whole = 0
+    pts_usec: Whole | None = None
+
+    @property
+    def pts_us(self) -> int | None:
+        """That time, where it is one."""
+        return _time(self.pts_usec)
+
+
+def _time(pts_us: int | None) -> int | None:
+    return pts_us if pts_us is not None and 0 <= pts_us < MOST_PTS else None
 
 
 class Detection(OfFrame, frozen=True, gc=False, tag="detection", tag_field="type"):
     """Objects seen in one frame. `detections` and `pts_usec` are one published shape, `objects` and `frame_pts_us` the other."""
 
-    frame_pts_us: int | None = None
+    frame_pts_us: Whole | None = None
     detections: tuple[DetectedObject, ...] = ()
     objects: tuple[DetectedObject, ...] = ()
 
@@ -60,7 +80,7 @@ class Detection(OfFrame, frozen=True, gc=False, tag="detection", tag_field="type
     @property
     def pts_us(self) -> int | None:
         """Presentation time of the frame in microseconds, whichever key it came under."""
-        return self.pts_usec if self.pts_usec is not None else self.frame_pts_us
+        return _time(self.pts_usec if self.pts_usec is not None else self.frame_pts_us)
 
 
 class TrackedDetection(Detection, frozen=True, gc=False, tag="tracked_detection", tag_field="type"):
@@ -70,11 +90,11 @@ class TrackedDetection(Detection, frozen=True, gc=False, tag="tracked_detection"
 class Motion(OfFrame, frozen=True, gc=False, tag="motion", tag_field="type"):
     """Motion in one frame: `changed` cells (motion_gate) or `pixels` (motion_pixel_diff). One comes per frame while there is motion."""
 
-    changed: int | None = None
+    changed: Whole | None = None
     algorithm: str | None = None
-    monitor: int | None = None
-    pixels: int | None = None
-    frame_count: int | None = None
+    monitor: Whole | None = None
+    pixels: Whole | None = None
+    frame_count: Whole | None = None
 
     @property
     def amount(self) -> int:
@@ -85,9 +105,9 @@ class Motion(OfFrame, frozen=True, gc=False, tag="motion", tag_field="type"):
 class ZoneMotion(OfFrame, frozen=True, gc=False, tag="zone_motion", tag_field="type"):
     """Motion inside one zone: changed pixels and blobs."""
 
-    zone: int | str | None = None
-    pixels: int = 0
-    blobs: int = 0
+    zone: Whole | str | None = None
+    pixels: Whole = 0
+    blobs: Whole = 0
 
 
 class Description(OfFrame, frozen=True, gc=False, tag="description", tag_field="type"):
@@ -97,9 +117,9 @@ class Description(OfFrame, frozen=True, gc=False, tag="description", tag_field="
     prompt: str | None = None
     model: str | None = None
     threat_level: str | None = None
-    scene_confidence: float | None = None
+    scene_confidence: Number | None = None
     label: str | None = None
-    confidence: float | None = None
+    confidence: Number | None = None
     trigger_type: str | None = None
     detections: tuple[DetectedObject, ...] = ()
 
@@ -115,27 +135,27 @@ class RecordingSaved(msgspec.Struct, frozen=True, gc=False):
     """A clip's file is closed. `duration` is seconds; `event_id` is 0 when no assignment reached the worker."""
 
     path: str
-    event_id: int = 0
+    event_id: Whole = 0
     cause: str = ""
-    duration: float = 0.0
-    frames: int = 0
+    duration: Number = 0.0
+    frames: Whole = 0
     clip_token: str | None = None
 
 
 class ReviewAssets(msgspec.Struct, frozen=True, gc=False, tag="review_assets", tag_field="type"):
     """The manifest of a clip's synopsis; complete on disk as `<clip dir>/{path_base}/manifest.json`."""
 
-    schema: int = 1
-    monitor_id: int | None = None
-    event_id: int = 0
+    schema: Whole = 1
+    monitor_id: Whole | None = None
+    event_id: Whole = 0
     clip_token: str | None = None
     clip_path: str | None = None
     path_base: str = "synopsis"
-    t_start_us: int | None = None
-    t_end_us: int | None = None
-    source_w: int | None = None
-    source_h: int | None = None
-    sample_fps: float | None = None
+    t_start_us: Whole | None = None
+    t_end_us: Whole | None = None
+    source_w: Whole | None = None
+    source_h: Whole | None = None
+    sample_fps: Number | None = None
     plates: tuple[Any, ...] = ()
     tubes: tuple[Any, ...] = ()
 
@@ -145,19 +165,19 @@ class Analytics(OfFrame, frozen=True, gc=False, tag="analytics", tag_field="type
 
     rule: str = ""
     rule_type: str = ""
-    track_id: int | str | None = None
+    track_id: Whole | str | None = None
     label: str | None = None
-    dwell_sec: float | None = None
+    dwell_sec: Number | None = None
     direction: str | None = None
 
 
 class Alert(OfFrame, frozen=True, gc=False, tag="alert", tag_field="type"):
     """An object that the worker's own policy thinks worth an alert."""
 
-    track_id: int | str | None = None
+    track_id: Whole | str | None = None
     label: str = ""
-    bbox: tuple[float, float, float, float] | None = None
-    confidence: float = 0.0
+    bbox: tuple[Number, Number, Number, Number] | None = None
+    confidence: Number = 0.0
     reason: str | None = None
 
 
@@ -165,7 +185,7 @@ class Sound(msgspec.Struct, frozen=True, gc=False):
     """One recognised sound."""
 
     label: str = ""
-    confidence: float = 0.0
+    confidence: Number = 0.0
 
 
 class AudioEvent(OfFrame, frozen=True, gc=False, tag="audio_event", tag_field="type"):
@@ -178,8 +198,8 @@ class Plate(msgspec.Struct, frozen=True, gc=False):
     """One number plate."""
 
     text: str = ""
-    confidence: float = 0.0
-    bbox: tuple[float, float, float, float] | None = None
+    confidence: Number = 0.0
+    bbox: tuple[Number, Number, Number, Number] | None = None
     watchlisted: bool = False
 
 
@@ -193,8 +213,8 @@ class Face(msgspec.Struct, frozen=True, gc=False):
     """One face; `name` is empty where the gallery has no match."""
 
     name: str = ""
-    similarity: float = 0.0
-    bbox: tuple[float, float, float, float] | None = None
+    similarity: Number = 0.0
+    bbox: tuple[Number, Number, Number, Number] | None = None
 
 
 class Faces(OfFrame, frozen=True, gc=False, tag="face", tag_field="type"):
@@ -232,7 +252,7 @@ class Reasoning(OfFrame, frozen=True, gc=False, tag="reasoning", tag_field="type
 
     text: str = ""
     mode: str | None = None
-    track_id: int | str | None = None
+    track_id: Whole | str | None = None
     label: str | None = None
 
 
@@ -246,9 +266,9 @@ class StreamState(msgspec.Struct, frozen=True, gc=False):
     """`event` is StreamConnected, StreamDisconnected or StreamReconnecting. The camera's URL that comes with it is not kept."""
 
     event: str
-    stream_id: int = 0
+    stream_id: Whole = 0
     message: str | None = None
-    attempt: int | None = None
+    attempt: Whole | None = None
     error: str | None = None
 
 
@@ -256,7 +276,7 @@ class Lifecycle(msgspec.Struct, frozen=True, gc=False):
     """The raw JSON of codes 0x0101 to 0x0106 and of the snapshot on connect, e.g. `connection_failed`."""
 
     type: str = ""
-    stream_id: int = 0
+    stream_id: Whole = 0
     message: str | None = None
 
 
@@ -318,6 +338,11 @@ LIFECYCLE_CODES = range(0x0101, 0x0107)
 
 _STREAM_EVENTS = frozenset({"StreamConnected", "StreamDisconnected", "StreamReconnecting"})
 
+KNOWN_KINDS = frozenset(
+    {str(kind.__struct_config__.tag) for kind in get_args(_Tagged)} | _STREAM_EVENTS | {"EventClip", "RecordingOpening"}
+)
+"""What plugins call what they say (`type`, or `event`)."""
+
 _decode_tagged = msgspec.json.Decoder(_Tagged).decode
 _decode_by_code: dict[int, Callable[[bytes], Any]] = {
     EVENT_RECORDING_SAVED: msgspec.json.Decoder(RecordingSaved).decode,
@@ -327,6 +352,24 @@ _decode_by_code: dict[int, Callable[[bytes], Any]] = {
 _decode_untyped = msgspec.json.Decoder().decode
 
 
+SMALL = 1024
+"""Bytes of JSON that can't be too much of anything."""
+
+LONGEST = 0xFFFF
+"""Bytes: as many as a TLV has."""
+
+MOST_PARTS = 8_192
+"""Lists and objects: of a detail that is as long as can be, one every 8 bytes."""
+
+DEEPEST = 32
+
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for bytes that are no JSON, no UTF-8, hold a number that Python refuses to make, or are nested too deeply."""
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
 class MalformedDetail(Exception):
     """The bytes are not JSON, or not a JSON object: often a detail cut at 65,535 bytes."""
 
@@ -334,26 +377,51 @@ class MalformedDetail(Exception):
 def decode_detail(code: int, data: bytes) -> Detail:
     """The detail of an EVENT with this code.
 
-    Raises `MalformedDetail` where `data` is no JSON object; anything else comes back, at worst as `RawDetail`.
+    Raises `MalformedDetail`, and nothing else, where `data` is no JSON object, or too large a structure to be one of a plugin's; anything
+    else comes back, at worst as `RawDetail`.
     """
+    if len(data) > SMALL and too_much(data):
+        raise MalformedDetail("too long, too deep, or of too many parts")
     try:
         detail: Detail = _decode_by_code.get(code, _decode_tagged)(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return _decode_untagged(code, data)
-    except RecursionError:
-        raise MalformedDetail("nested too deeply") from None
     return detail
+
+
+def too_much(data: bytes) -> bool:
+    """Whether some JSON would make a structure so large or deep that nobody should have to go through it. Costs little, before anything is
+    decoded.
+    """
+    opened = data.count(b"[") + data.count(b"{")
+    if len(data) > LONGEST or opened > MOST_PARTS:
+        return True
+    if opened <= DEEPEST:
+        return False
+    return _deep(data) and _deep(_TEXT.sub(b"", data))  # only where brackets in texts do not explain it
+
+
+def _deep(data: bytes) -> bool:
+    """Whether brackets are left over when those that close one another are taken away, level by level."""
+    left = data.translate(None, _BUT_BRACKETS)
+    for _ in range(DEEPEST):
+        before, left = left, left.replace(b"[]", b"").replace(b"{}", b"")
+        if left == before:
+            break
+    return len(left) > DEEPEST
 
 
 def _decode_untagged(code: int, data: bytes) -> Detail:
     """What the typed decoders refuse: a detection without `type`, a stream's state, or something to keep raw."""
     try:
         value = _decode_untyped(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MalformedDetail(str(error)) from None
     if not isinstance(value, dict):
         raise MalformedDetail(f"expected a JSON object, got {type(value).__name__}")
     kind = value.get("type", value.get("event", ""))
+    if not isinstance(kind, str):
+        kind = ""
     try:
         if code == EVENT_DETECTION and "type" not in value and ("objects" in value or "detections" in value):
             return msgspec.convert({**value, "type": "detection"}, Detection)
@@ -361,4 +429,4 @@ def _decode_untagged(code: int, data: bytes) -> Detail:
             return msgspec.convert(value, StreamState)
     except msgspec.ValidationError:
         pass  # of a known kind but not of its form: kept raw below, where the caller counts it
-    return RawDetail(kind if isinstance(kind, str) else "", data.decode("utf-8", "replace"))
+    return RawDetail(kind, data.decode("utf-8", "replace"))

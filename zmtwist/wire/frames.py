@@ -8,7 +8,7 @@ from struct import Struct
 
 import msgspec
 
-from zmtwist.wire.details import RawDetail
+from zmtwist.wire.details import MOST_PTS, RawDetail
 from zmtwist.wire.messages import (
     Bye,
     Keyframe,
@@ -51,7 +51,19 @@ _OTHERS: dict[int, Callable[[bytes], Message]] = {
 }
 
 _UNKNOWN = frozenset(range(256)) - {int(kind) for kind in MessageType}
-_UNKNOWN_AND_MEDIA = _UNKNOWN | {_MEDIA, _KEYFRAME}
+_MEDIA_KINDS = frozenset({_MEDIA, _KEYFRAME})
+_TO_WORKERS = frozenset(map(int, (MessageType.SUBSCRIBE, MessageType.COMMAND, MessageType.TALKBACK)))
+
+SHORT = 64 * 1024
+"""The longest payload of any kind but those of `_LONGER`: a length of JSON, or of numbers, that no worker has to say more in."""
+
+_LONGER: dict[int, int] = {
+    _EVENT: 256 * 1024,  # of its TLVs, none over 64 KiB, few are long
+    _HELLO: 128 * 1024,
+    _MEDIA: MAX_LENGTH,
+    _KEYFRAME: MAX_LENGTH,
+    int(MessageType.TALKBACK): MAX_LENGTH,
+}
 
 _SMALL_READ = 4096
 
@@ -60,7 +72,7 @@ _Header = tuple[int, int, int, int, int, int]
 
 
 class UntrustedStream(Exception):
-    """The header can't be right, so nothing after it can be trusted: drop the connection.
+    """What came can't be right, so nothing after it can be trusted: drop the connection.
 
     `messages` are those that came before it in the same `feed`.
     """
@@ -112,14 +124,16 @@ class FrameDecoder:
     """Bytes in, messages out.
 
     `skip_media` passes over MEDIA and KEYFRAME payloads without ever holding them, and counts them in `media` by stream; an events
-    client wants that. `skipped` counts what was passed over, by reason: `malformed` messages, unreadable `detail`s, `raw` details that
-    none of the known forms fits, `unknown` types; pass one in to go on counting. At most one message of `MAX_LENGTH` is ever held.
+    client wants that. A `client` passes over what only workers are told, by its header. `skipped` counts what was passed over, by reason:
+    `malformed` messages, those that are longer than their type may be (`long`), unreadable `detail`s, `raw` details that none of the known
+    forms fits, `unknown` types, `foreign` ones; pass one in to go on counting. At most one message of `MAX_LENGTH` is ever held, and less
+    of any that is no media.
     """
 
-    def __init__(self, *, skip_media: bool = False, skipped: Counter[str] | None = None) -> None:
+    def __init__(self, *, client: bool = False, skip_media: bool = False, skipped: Counter[str] | None = None) -> None:
         self.media: dict[int, MediaSeen] = {int(Stream.VIDEO): MediaSeen(), int(Stream.AUDIO): MediaSeen()}
         self.skipped: Counter[str] = Counter() if skipped is None else skipped
-        self._passed = _UNKNOWN_AND_MEDIA if skip_media else _UNKNOWN
+        self._passed = _UNKNOWN | (_MEDIA_KINDS if skip_media else set()) | (_TO_WORKERS if client else set())
         self._partial = b""  # of a header
         self._header: _Header | None = None  # of the message whose payload is gathered; None while one is passed over
         self._gathered = _Gathered()
@@ -133,9 +147,19 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes, in order.
 
-        Raises `UntrustedStream` where a header's length or version is impossible; the decoder is of no further use then.
+        Raises `UntrustedStream`, and nothing else, where a header's length or version is impossible, or where what came is beyond this
+        decoder for any other reason (its cause); it is of no further use then.
         """
         messages: list[Message] = []
+        try:
+            self._feed(data, messages)
+        except UntrustedStream:
+            raise
+        except Exception as error:
+            raise UntrustedStream(f"it could not be decoded ({type(error).__name__})", messages) from error
+        return messages
+
+    def _feed(self, data: bytes, messages: list[Message]) -> None:
         if self._partial:
             data, self._partial = self._partial + data, b""
         at, end = self._go_on(data, messages) if self._missing else 0, len(data)
@@ -148,6 +172,8 @@ class FrameDecoder:
             after = at + length - MIN_LENGTH
             if kind in passed:
                 self._pass(kind, stream, length - MIN_LENGTH, sequence, generation, pts, messages)
+            elif length > SHORT and length - MIN_LENGTH > _LONGER.get(kind, SHORT):
+                self.skipped["long"] += 1
             elif after > end:
                 self._header = (kind, stream, flags, sequence, generation, pts)
                 self._gathered.add(data[at:])
@@ -157,10 +183,9 @@ class FrameDecoder:
                 self._take(kind, stream, flags, sequence, generation, pts, data[at:after], messages)
             if after > end:
                 self._missing = after - end
-                return messages
+                return
             at = after
         self._partial = data[at:]
-        return messages
 
     def _go_on(self, data: bytes, messages: list[Message]) -> int:
         """Go on with the message that an earlier read began; how much of `data` belongs to it."""
@@ -180,6 +205,8 @@ class FrameDecoder:
         if kind in _UNKNOWN:
             self.skipped["unknown"] += 1
             messages.append(Unknown(kind, stream, size))
+        elif kind in _TO_WORKERS:
+            self.skipped["foreign"] += 1
         elif kind == _MEDIA and (seen := self.media.get(stream)) is not None:
             seen.messages += 1
             seen.payload_bytes += size
@@ -215,6 +242,8 @@ class FrameDecoder:
     ) -> None:
         """Add a message of any known type; where its payload is not what the type says, only count it."""
         try:
+            if pts >= MOST_PTS:
+                raise MalformedMessage(f"a presentation time of {pts} us")
             if kind == _MEDIA:
                 messages.append(Media(stream, bool(flags & FLAG_KEYFRAME), sequence, generation, pts, payload))
             elif kind == _EVENT:

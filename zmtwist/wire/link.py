@@ -41,6 +41,10 @@ class LinkStatus:
     unknown: int
     details_unreadable: int
     details_raw: int
+    foreign: int
+    long: int
+    samples_discarded: int
+    untrusted: int
     commands_in_flight: int
     reconnects: int
     worker_pid: int | None
@@ -143,6 +147,10 @@ class WorkerLink:
             unknown=tally.skipped["unknown"],
             details_unreadable=tally.skipped["detail"],
             details_raw=tally.skipped["raw"],
+            foreign=tally.skipped["foreign"],
+            long=tally.skipped["long"],
+            samples_discarded=tally.skipped["sample"],
+            untrusted=core.untrusted,
             commands_in_flight=0 if connection is None else connection.commands_in_flight,
             reconnects=max(0, tally.connections - 1),
             worker_pid=tally.worker_pid,

@@ -9,7 +9,16 @@ from typing import Any
 
 import msgspec
 
-from zmtwist.wire.details import Detail, MalformedDetail, RawDetail, decode_detail
+from zmtwist.wire.details import (
+    KNOWN_KINDS,
+    UNREADABLE,
+    Detail,
+    MalformedDetail,
+    RawDetail,
+    Whole,
+    decode_detail,
+    too_much,
+)
 
 
 class MessageType(IntEnum):
@@ -107,7 +116,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class Response(msgspec.Struct, frozen=True):
     """The worker's answer to a COMMAND."""
 
-    request_id: int = 0
+    request_id: Whole = 0
     ok: bool = False
     message: str = ""
     data: str = ""
@@ -160,17 +169,22 @@ MOST_TLVS = 64
 """More than any worker has to say in one message: thousands of tiny ones would keep the reactor for seconds."""
 
 
+_INT = 2**31 - 1
+"""What the C int of FFmpeg's that a number is handed to can hold."""
+
 _HELLO_NUMBERS = {
-    0x01: "codec_id",
-    0x03: "width",
-    0x04: "height",
-    0x05: "frame_rate_num",
-    0x06: "frame_rate_den",
-    0x07: "sample_rate",
-    0x08: "channels",
-    0x09: "profile",
-    0x0A: "level",
+    0x01: ("codec_id", _INT),
+    0x03: ("width", 32_768),
+    0x04: ("height", 32_768),
+    0x05: ("frame_rate_num", _INT),
+    0x06: ("frame_rate_den", _INT),
+    0x07: ("sample_rate", 1_000_000),
+    0x08: ("channels", 64),
+    0x09: ("profile", _INT),
+    0x0A: ("level", _INT),
 }
+"""Each number's name, and the most that is believed."""
+
 _EVENT_FIELDS = {
     0x03: ("state", _U32),
     0x04: ("previous_state", _U32),
@@ -201,13 +215,19 @@ def _tlvs(kind: str, payload: bytes, at: int) -> Iterator[tuple[int, int, int]]:
 
 
 def decode_hello(stream: int, generation: int, payload: bytes) -> Hello:
-    """HELLO's TLV list. Raises `MalformedMessage` for a TLV past the end, or without a codec id."""
+    """HELLO's TLV list. What is no number that a stream can have is taken as not said.
+
+    Raises `MalformedMessage` for a TLV past the end, or without a codec id.
+    """
     fields: dict[str, Any] = {}
     for tag, at, after in _tlvs("HELLO", payload, 0):
         if tag == 0x02:
             fields["extradata"] = payload[at:after]
         elif after - at == 4 and tag in _HELLO_NUMBERS:
-            fields[_HELLO_NUMBERS[tag]] = _U32.unpack_from(payload, at)[0]
+            name, most = _HELLO_NUMBERS[tag]
+            value = _U32.unpack_from(payload, at)[0]
+            if value <= most:
+                fields[name] = value
     if "codec_id" not in fields:
         raise MalformedMessage("HELLO: no codec id")
     return Hello(stream=stream, generation=generation, **fields)
@@ -281,9 +301,11 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 def _decode_json(decoder: msgspec.json.Decoder[Any], name: str, payload: bytes) -> Any:
+    if too_much(payload):
+        raise MalformedMessage(f"{name}: too long, too deep, or of too many parts")
     try:
         return decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MalformedMessage(f"{name}: {error}") from None
 
 
@@ -318,10 +340,12 @@ def decode_talkback(payload: bytes) -> Talkback:
 
 
 def kind_of(detail: Detail | None) -> str:
-    """A short name of what a detail is, for counters and logs: `motion`, `recording_saved`, `raw:foo`, `none`."""
+    """A short name of what a detail is, for counters and logs: `motion`, `StreamState`, `raw:motion`, `none`; `other` of what no known
+    plugin says. There are no more names than are known here, whatever a worker says.
+    """
     if detail is None:
         return "none"
     if isinstance(detail, RawDetail):
-        return f"raw:{detail.kind[:40]}"
+        return f"raw:{detail.kind}" if detail.kind in KNOWN_KINDS else "other"
     tag = detail.__struct_config__.tag
     return tag if isinstance(tag, str) else type(detail).__name__

@@ -42,11 +42,11 @@ READ_BYTES = 4096
 
 
 class StreamSocketProtocol(Protocol):
-    """One end of a stream socket. It never stops reading: a worker that can't write stops its camera (doc/reference/wire.md). With `turns`,
-    it waits for its turn where hundreds of sockets have something to say at once.
+    """A client's end of a stream socket. It never stops reading: a worker that can't write stops its camera (doc/reference/wire.md). With
+    `turns`, it waits for its turn where hundreds of sockets have something to say at once.
 
-    A stream that can't be trusted any further is dropped at once. `skipped` counts as `FrameDecoder.skipped` does; pass one in to go on
-    counting from an earlier connection.
+    A stream that can't be trusted any further is dropped at once, and is `untrusted` from then on. `skipped` counts as
+    `FrameDecoder.skipped` does; pass one in to go on counting from an earlier connection.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class StreamSocketProtocol(Protocol):
         turns: Turns | None = None,
     ) -> None:
         self._skip_media = skip_media
-        self.decoder = FrameDecoder(skip_media=skip_media, skipped=skipped)
+        self.decoder = FrameDecoder(client=True, skip_media=skip_media, skipped=skipped)
+        self.untrusted = False
         self.bytes_received = 0
         self.messages_received = 0
         self._receiver: StreamReceiver | None = receiver
@@ -89,11 +90,13 @@ class StreamSocketProtocol(Protocol):
 
     def _catch_up(self) -> None:
         data, self._unread = self._unread, b""
-        if data:
-            self._read(data)
-        if self._behind and self._fault is None:
-            self._behind = False
-            self._transport.resumeProducing()
+        try:
+            if data:
+                self._read(data)
+        finally:
+            if self._behind and self._fault is None:
+                self._behind = False
+                self._transport.resumeProducing()
 
     def _read(self, data: bytes) -> None:
         if self._fault is not None:
@@ -106,6 +109,9 @@ class StreamSocketProtocol(Protocol):
         except UntrustedStream as untrusted:
             messages = untrusted.messages
             self._fault = f"the stream can't be trusted: {untrusted}"
+            self.untrusted = True
+            if untrusted.__cause__ is not None:
+                log.failure("what a worker said could not be decoded", Failure(untrusted.__cause__))
         self.messages_received += len(messages)
         if video.messages != passed and self._receiver is not None:
             # First, so that nothing of the kind follows a BYE.

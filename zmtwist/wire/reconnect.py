@@ -31,6 +31,9 @@ CLOSE_STEP = 0.001
 CLOSE_SECONDS = 0.25
 """How long the attempts follow each other that closely."""
 
+FORGIVEN_SECONDS = 60.0
+"""A connection that could be trusted for so long makes up for those before it."""
+
 CONNECT_TIMEOUT = 5.0
 """Seconds for one attempt."""
 
@@ -95,6 +98,9 @@ class Core:
     `connection` is there exactly while the state is one with a connection: from `connected` to `lost`. The socket is watched from `start`
     to the end, connected or not: a new worker may bind it before the old one's connection is seen to be gone, and giving up the last
     watch of a directory holds the reactor for some milliseconds.
+
+    `untrusted` counts the connections that were dropped for what came over them; `distrust` those of them that make the next wait longer:
+    a worker whose socket answers well and then talks nonsense is not connected to without a pause.
     """
 
     clock: IReactorTime
@@ -107,6 +113,8 @@ class Core:
     reason: str = "not started"
     connection: Connection | None = None
     failures: int = 0
+    untrusted: int = 0
+    distrust: int = 0
     close_until: float = 0.0
     drains: list[Deferred[None]] = attrs.field(factory=list)
 
@@ -124,7 +132,7 @@ class Core:
         if self.clock.seconds() < self.close_until:
             return CLOSE_STEP
         self.failures += 1
-        return _backoff(self.failures)
+        return _backoff(max(self.failures, self.distrust))
 
     def taken_on(self) -> None:
         """The worker has spoken. Only now is the way there proven: a ninth client is let in, too, and then closed."""
@@ -136,6 +144,12 @@ class Core:
     def end(self, reason: str) -> None:
         """The connection, if there was one, is gone."""
         connection, self.connection = self.connection, None
+        if connection is not None:
+            if self.clock.seconds() - connection.since >= FORGIVEN_SECONDS:
+                self.distrust = 0
+            if connection.untrusted:
+                self.untrusted += 1
+                self.distrust += 1
         if connection is not None and connection.answered:
             log.info("monitor {monitor_id}: no longer linked: {reason}", monitor_id=self.monitor_id, reason=reason)
             with carry_on:

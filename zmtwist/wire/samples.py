@@ -7,11 +7,18 @@ from attrs import frozen
 _SEQUENCES = 1 << 32
 _HALF = 1 << 31
 
+MOST_FRAMES_PER_SECOND = 1_000.0
+"""More than any camera gives. A sequence that rises faster has jumped."""
+
 
 def steps(earlier: int, later: int) -> int | None:
     """How many numbers `later` is past `earlier`, both being u32 that wrap; None where it is not ahead at all, but behind."""
     ahead = (later - earlier) % _SEQUENCES
     return ahead if ahead < _HALF else None
+
+
+class Implausible(Exception):
+    """A worker's numbers say what can't be."""
 
 
 @frozen
@@ -23,11 +30,19 @@ class MediaSample:
     generation: int
 
     def frames_per_second(self, earlier: MediaSample | None) -> float | None:
-        """Frames that the camera gave per second since `earlier`, seen or not; None where the two are not of one run of numbers."""
+        """Frames that the camera gave per second since `earlier`, seen or not; None where the two are not of one run of numbers.
+
+        Raises `Implausible` for a number that no camera reaches.
+        """
         if earlier is None or earlier.generation != self.generation or self.at <= earlier.at:
             return None
         frames = steps(earlier.sequence, self.sequence)
-        return frames / (self.at - earlier.at) if frames else None
+        if not frames:
+            return None
+        rate = frames / (self.at - earlier.at)
+        if rate > MOST_FRAMES_PER_SECOND:
+            raise Implausible(f"{frames} frames in {self.at - earlier.at:.3f} s")
+        return rate
 
 
 @frozen

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 TURN_SECONDS = 0.015
 """Of one turn, for what was read."""
@@ -28,9 +29,13 @@ class Turns:
     _spent: float = attrs.field(default=0.0, init=False)
     _ending: bool = attrs.field(default=False, init=False)
     _waiting: deque[Callable[[], None]] = attrs.field(factory=deque, init=False)
+    log = Logger()
 
     def take(self, work: Callable[[], None]) -> bool:
-        """Do `work` now, or, if the turn's time is spent, in one of the next turns; says whether it is done. `work` must not raise."""
+        """Do `work` now, or, if the turn's time is spent, in one of the next turns; says whether it is done.
+
+        What `work` raises is logged, and is of no concern to those who wait behind it.
+        """
         if self._waiting or self._spent >= TURN_SECONDS:
             self._waiting.append(work)
             return False
@@ -39,16 +44,25 @@ class Turns:
 
     def _do(self, work: Callable[[], None]) -> None:
         began = self.clock.seconds()
-        work()
-        self._spent += self.clock.seconds() - began
-        if self._spent > NOTICED_SECONDS and not self._ending:
-            self._ending = True
-            self.clock.callLater(0, self._next)
+        try:
+            work()
+        except Exception:
+            self.log.failure("the work on what was read of a socket failed")
+        finally:
+            self._spent += self.clock.seconds() - began
+            if self._spent > NOTICED_SECONDS:
+                self._come_back()
 
     def _next(self) -> None:
         self._spent, self._ending = 0.0, False
-        while self._waiting and self._spent < TURN_SECONDS:
-            self._do(self._waiting.popleft())
-        if self._waiting and not self._ending:
+        try:
+            while self._waiting and self._spent < TURN_SECONDS:
+                self._do(self._waiting.popleft())
+        finally:
+            if self._waiting:
+                self._come_back()
+
+    def _come_back(self) -> None:
+        if not self._ending:
             self._ending = True
             self.clock.callLater(0, self._next)

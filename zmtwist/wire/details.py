@@ -8,21 +8,12 @@ so the garbage collector is spared all of them (`gc=False`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
 import msgspec
-from msgspec import Meta
 
-Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""A whole number as a plugin written in C holds it. What is no such number is of no use, and would be a trap to reckon with."""
-
-Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
-"""A number that can be rounded, multiplied and written out."""
-
-MOST_PTS = 2**53
-"""Microseconds: more than a worker's clock of presentation times ever comes to (285 years). An unset one of FFmpeg's lies far outside."""
+from zmtwist.wire.bounds import SMALL, UNREADABLE, Number, Whole, known_pts, too_much
 
 
 class DetectedObject(msgspec.Struct, frozen=True, gc=False):
@@ -58,11 +49,7 @@ class OfFrame(msgspec.Struct, frozen=True, gc=False):
     @property
     def pts_us(self) -> int | None:
         """That time, where it is one."""
-        return _time(self.pts_usec)
-
-
-def _time(pts_us: int | None) -> int | None:
-    return pts_us if pts_us is not None and 0 <= pts_us < MOST_PTS else None
+        return known_pts(self.pts_usec)
 
 
 class Detection(OfFrame, frozen=True, gc=False, tag="detection", tag_field="type"):
@@ -80,7 +67,7 @@ class Detection(OfFrame, frozen=True, gc=False, tag="detection", tag_field="type
     @property
     def pts_us(self) -> int | None:
         """Presentation time of the frame in microseconds, whichever key it came under."""
-        return _time(self.pts_usec if self.pts_usec is not None else self.frame_pts_us)
+        return known_pts(self.pts_usec if self.pts_usec is not None else self.frame_pts_us)
 
 
 class TrackedDetection(Detection, frozen=True, gc=False, tag="tracked_detection", tag_field="type"):
@@ -352,24 +339,6 @@ _decode_by_code: dict[int, Callable[[bytes], Any]] = {
 _decode_untyped = msgspec.json.Decoder().decode
 
 
-SMALL = 1024
-"""Bytes of JSON that can't be too much of anything."""
-
-LONGEST = 0xFFFF
-"""Bytes: as many as a TLV has."""
-
-MOST_PARTS = 8_192
-"""Lists and objects: of a detail that is as long as can be, one every 8 bytes."""
-
-DEEPEST = 32
-
-UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What msgspec raises for bytes that are no JSON, no UTF-8, hold a number that Python refuses to make, or are nested too deeply."""
-
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
-_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-
-
 class MalformedDetail(Exception):
     """The bytes are not JSON, or not a JSON object: often a detail cut at 65,535 bytes."""
 
@@ -387,28 +356,6 @@ def decode_detail(code: int, data: bytes) -> Detail:
     except UNREADABLE:
         return _decode_untagged(code, data)
     return detail
-
-
-def too_much(data: bytes) -> bool:
-    """Whether some JSON would make a structure so large or deep that nobody should have to go through it. Costs little, before anything is
-    decoded.
-    """
-    opened = data.count(b"[") + data.count(b"{")
-    if len(data) > LONGEST or opened > MOST_PARTS:
-        return True
-    if opened <= DEEPEST:
-        return False
-    return _deep(data) and _deep(_TEXT.sub(b"", data))  # only where brackets in texts do not explain it
-
-
-def _deep(data: bytes) -> bool:
-    """Whether brackets are left over when those that close one another are taken away, level by level."""
-    left = data.translate(None, _BUT_BRACKETS)
-    for _ in range(DEEPEST):
-        before, left = left, left.replace(b"[]", b"").replace(b"{}", b"")
-        if left == before:
-            break
-    return len(left) > DEEPEST
 
 
 def _decode_untagged(code: int, data: bytes) -> Detail:

@@ -8,7 +8,8 @@ from struct import Struct
 
 import msgspec
 
-from zmtwist.wire.details import MOST_PTS, RawDetail
+from zmtwist.wire.bounds import MOST_PTS
+from zmtwist.wire.details import RawDetail
 from zmtwist.wire.messages import (
     Bye,
     Keyframe,

@@ -9,16 +9,8 @@ from typing import Any
 
 import msgspec
 
-from zmtwist.wire.details import (
-    KNOWN_KINDS,
-    UNREADABLE,
-    Detail,
-    MalformedDetail,
-    RawDetail,
-    Whole,
-    decode_detail,
-    too_much,
-)
+from zmtwist.wire.bounds import UNREADABLE, Whole, too_much
+from zmtwist.wire.details import KNOWN_KINDS, Detail, MalformedDetail, RawDetail, decode_detail
 
 
 class MessageType(IntEnum):

@@ -195,11 +195,8 @@ class ZmNext(Service):
             Path(directory).mkdir(mode=0o755, parents=True, exist_ok=True)
         self._key = digest_key(settings.state)
         self._compose = composer(settings, self._guards, self._key)
-        self.database.startService()
-        self.disk.startService()
-        self._spool_thread.startService()
-        self._looks.startService()
-        self.api.startService()
+        for service in (self.database, self.disk, self._spool_thread, self._looks, self.api):
+            service.startService()
         await self._from_database(self.database.schema)
         zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)
         clocks = await self._from_database(lambda: self.database.interact(compare, zone))
@@ -254,6 +251,7 @@ class ZmNext(Service):
             processes=self._outside.processes(self._reactor),
             legacy=self._legacy(),
             guards=self._guards,
+            budgets=self.budgets,
         )
         self.console = Console(self._reactor, StatusWriter(self.database), self.fleet.status, self._rates)
         self.console.startService()

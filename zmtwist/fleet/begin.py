@@ -8,6 +8,7 @@ from typing import TypeVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from zmtwist.budget import Budget
 from zmtwist.fleet.adopt import Adopted, Stranger, Survivor, find_survivor
 from zmtwist.fleet.debris import clear
 from zmtwist.fleet.launch import prepare, worker_post
@@ -47,7 +48,7 @@ def fill(post: Post, around: Surroundings, spawn: Callable[[LockFile], T], adopt
 
 
 def spawn_child(
-    around: Surroundings, post: Post, command: Command, lock: LockFile, reports: Reports, guard: Guard
+    around: Surroundings, post: Post, command: Command, lock: LockFile, reports: Reports, guard: Guard, budget: Budget
 ) -> Child:
     """Spawn the process of a post. Raises CannotSpawn."""
     child = Child(
@@ -55,6 +56,7 @@ def spawn_child(
         post.whose,
         reports,
         guard,
+        budget,
         around.settings.zmnext.worker.stop_timeout_seconds,
         around.kill_group,
         around.together,
@@ -153,7 +155,9 @@ def _spawn(
         monitor_id,
         post.socket,
         life,
-        lambda: spawn_child(around, post, command, lock, reports, around.guards.of(monitor_id)),
+        lambda: spawn_child(
+            around, post, command, lock, reports, around.guards.of(monitor_id), around.budgets.of(monitor_id)
+        ),
         digest=document.digest,
         document=document,
     )

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.budget import Budgets
 from zmtwist.fleet.adopt import CannotLeave, Survivor
 from zmtwist.fleet.camera import Connect, connect_by
 from zmtwist.fleet.composing import Composing
@@ -94,6 +95,7 @@ class Fleet(Service):
         in_thread: Callable[[Callable[[], None]], Deferred[None]] | None = None,
         connect: Connect | None = None,
         guards: Guards | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._clock = IReactorTime(reactor)
         self._settings = settings
@@ -120,6 +122,7 @@ class Fleet(Service):
             connect=connect or connect_by(reactor),
             kill_group=kill_group,
             guards=guards or Guards(),
+            budgets=budgets or Budgets(self._clock.seconds),
         )
         self._choice = Choice()
         self._reconciled = False

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from zmtwist.budget import Budget
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt_process, fill, spawn_child, write_down
 from zmtwist.fleet.debris import clear_post, infer_survivor
@@ -55,6 +56,7 @@ class Inference:
         self._clock = IReactorTime(around.reactor)
         self._post = infer_post(around.settings)
         self._process: Process | None = None
+        self._budget = Budget()
         self._digest = ""
         self._adopted = False
         self._tried: Fingerprint | None = None
@@ -216,7 +218,7 @@ class Inference:
             directory=program.directory,
             ends_with_us=not settings.zmnext.worker.survive_restart,
         )
-        self._process = process = spawn_child(self._around, self._post, command, lock, self, Guard())
+        self._process = process = spawn_child(self._around, self._post, command, lock, self, Guard(), self._budget)
         self._digest, self._adopted = _digest(command.program, command.arguments), False
         write_down(self._around, self._post, process.pid, command, self._digest)
 

@@ -15,7 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from zmtwist.budget import Allowance, Together
+from zmtwist.budget import Budget, Kind, Together
 from zmtwist.config import LEVELS, Level
 from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.lines import (
@@ -94,6 +94,7 @@ class Child(ProcessProtocol):
         whose: Whose,
         reports: Reports,
         guard: Guard,
+        budget: Budget,
         stop_timeout_seconds: float,
         kill_group: Callable[[int, int], None] = os.killpg,
         together: Together | None = None,
@@ -106,7 +107,7 @@ class Child(ProcessProtocol):
         self._stop_timeout_seconds = stop_timeout_seconds
         self._kill_group = kill_group
         self._splitters = {"stdout": LineSplitter(), "stderr": LineSplitter()}
-        self._allowance = Allowance()
+        self._budget = budget
         self._together = together or Together()
         self._least = LEVELS.index(least)
         self.unlogged = 0
@@ -207,14 +208,13 @@ class Child(ProcessProtocol):
             self.unlogged += 1
             return
         now = self._clock.seconds()
-        self._allowance, allowed, refused = self._allowance.take(now, lambda: self._together.take(now))
-        if not allowed:
+        if not self._budget.take(Kind.LINES, now, spare=lambda: self._together.take(now)):
             self.unlogged += 1
             self._kept.add_raw(raw)
             return
         line = self._guard.text(raw, LINE)
         self._kept.add(line)
-        if refused:
+        if refused := self._budget.untold(Kind.LINES):
             self.log.warn(
                 "{whose}: {count} lines of output were not logged, it writes too many",
                 whose=self._whose.name,

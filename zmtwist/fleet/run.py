@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.budget import Together
+from zmtwist.budget import Budgets, Together
 from zmtwist.fleet.camera import Connect
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.machine import Life
@@ -114,6 +114,7 @@ class Surroundings:
     processes: Processes
     storages: Storages
     connect: Connect
+    budgets: Budgets
     kill_group: Callable[[int, int], None] = os.killpg
     together: Together = attrs.field(factory=Together)
     guards: Guards = attrs.field(factory=Guards)

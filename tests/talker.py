@@ -129,8 +129,7 @@ def talk(worker: Worker, document: str, seconds: float = ENDS_AFTER) -> None:
     spelled = sayings(document)
 
     def refuse(client: Any, told: dict[str, Any]) -> None:
-        Worker.assign(worker, client, told)
-        client.sendall(encode_response(Response(told["request_id"], False, spelled[0], spelled[1])))
+        worker.assign(client, told, Response(told["request_id"], False, spelled[0], spelled[1]))
 
     worker.answer = refuse
     worker.wait_for_client()

@@ -162,8 +162,8 @@ class Worker:
                     self.answer(client, told)
         self.clients.pop(client, None)
 
-    def assign(self, client: socket.socket, told: dict[str, Any]) -> None:
-        """Take an assignment, as asked."""
+    def assign(self, client: socket.socket, told: dict[str, Any], says: Response | None = None) -> None:
+        """Take an assignment, as asked, whatever it `says` of it."""
         with self._lock:
             clip = self._clip
             self.assigned[told["clip_token"]] = told["event_id"]
@@ -173,7 +173,7 @@ class Worker:
                 directory = Path(told["dir"])
                 directory.mkdir(parents=True, exist_ok=True)
                 clip.path = clip.path.rename(directory / told["video_name"])
-            client.sendall(encode_response(Response(request_id=told["request_id"], ok=True)))
+            client.sendall(encode_response(says or Response(request_id=told["request_id"], ok=True)))
 
 
 def _messages(client: socket.socket) -> Iterator[tuple[int, bytes]]:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs
 
-from zmtwist.budget import Budget
+from zmtwist.budget import Budget, Kind
 from zmtwist.config import Level
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.lock import LockFile

@@ -16,6 +16,7 @@ LEAVES = {
     "durable",
     "interfaces",
     "interpreter",
+    "extras",
     "guard",
     "happenings",
     "programs",
@@ -85,6 +86,17 @@ def test_no_module_imports_the_reactor_when_it_is_imported(path):
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
             assert "reactor" not in {alias.name for alias in node.names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_but_the_simulated_camera_imports_an_extra_when_it_is_imported(path):
+    """The service has no use for PyAV: its children do, and import it when they need it."""
+    if path.relative_to(PACKAGE).parts[:2] in {("sim", "camera.py"), ("ops", "manhole"), ("ops", "mqtt")}:
+        return
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not [name for name in names if name.split(".")[0] in {"av", "paho"} or name.startswith("twisted.conch")]
 
 
 def test_modules_can_be_held_in_the_head():

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from zmtwist.configfile import ConfigError
+from zmtwist.extras import VIDEO, missing
 from zmtwist.fleet.status import State, Transition
 from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ops.address import DEFAULT_PORT, BadAddress, check_socket_path, client_address
@@ -36,6 +37,7 @@ monitors = "all"
 
 [zmnext.worker]
 binary = "{binary}"
+environment = {{{environment}}}
 
 [zmnext.pipeline]
 pre_roll_sec = 1
@@ -86,7 +88,8 @@ def prepare(directory: Path) -> Path:
         connection.close()
     config = directory / CONFIG
     binary = Path(sys.executable).with_name("zm-core-sim")
-    config.write_text(_CONFIG.format(binary=binary, directory=directory, port=_free_port()))
+    environment = 'ZM_CORE_SIM = "light"' if VIDEO in missing() else ""
+    config.write_text(_CONFIG.format(binary=binary, environment=environment, directory=directory, port=_free_port()))
     return config
 
 
@@ -118,6 +121,8 @@ class Account:
         ending = f"for {seconds:g} seconds" if seconds else "until Ctrl-C"
         self._line(f"zmtwist demo: two simulated cameras, {ending}")
         self._line(f"database {self._relative(self._database)}, log {self._directory / 'zmnext.log'}")
+        if VIDEO in missing():
+            self._line(f"their pictures are made up, for want of PyAV: {VIDEO.remedy}")
         if web is not None:
             self._line(f"page {client_address(web)}/ with the token in {self._directory / 'state' / 'api.token'}")
         self._line(

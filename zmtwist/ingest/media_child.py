@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -33,13 +32,6 @@ MOST_WORDS = 1 << 20
 
 class ChildEnded(Exception):
     """The child has ended without an answer; the text says how."""
-
-
-def pyav() -> int:
-    """The major version of PyAV that children can use, 0 where there is none. It is never imported here."""
-    with suppress(PackageNotFoundError, ValueError):
-        return int(version("av").partition(".")[0])
-    return 0
 
 
 def command(module: str, *, idle: bool = False) -> list[str]:

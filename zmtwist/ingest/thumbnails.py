@@ -21,10 +21,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.changes import Change, CloseEvent, UpdateEvent
+from zmtwist.extras import VIDEO, major_version
 from zmtwist.guard import MESSAGE, Guard
 from zmtwist.ingest.clips import directory_bytes
 from zmtwist.ingest.disk import Disk
-from zmtwist.ingest.media_child import Child, ChildEnded, command, pyav, spawn
+from zmtwist.ingest.media_child import Child, ChildEnded, command, spawn
 from zmtwist.ingest.thumbnail_maker import ALARM, SNAPSHOT, Done, Job, aside
 from zmtwist.waiting import ended, given_up
 from zmtwist.zm.paths import EventPlace
@@ -75,7 +76,7 @@ class Wanted:
 
 def possible(setting: bool | None) -> bool:
     """Whether pictures are to be made: where PyAV is installed, unless the operator's `setting` is not to. A wish in vain is told of."""
-    here = pyav() > 0
+    here = major_version(VIDEO.distribution) is not None
     if setting and not here:
         Thumbnails.log.error(
             "thumbnails: [zmnext.ingest] thumbnails is true, but PyAV is not installed: pip install 'zmtwist[video]', or set that to false"

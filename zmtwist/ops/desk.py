@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from zmtwist._version import __version__
+from zmtwist.extras import missing
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.status import State, WorkerStatus
@@ -22,6 +23,7 @@ from zmtwist.ops.running import Running
 from zmtwist.ops.view import (
     advice_view,
     at,
+    extras_view,
     health_view,
     inference_view,
     monitor_view,
@@ -76,6 +78,7 @@ class Desk:
             "database": {"url": str(running.database.url), "error": trouble},
             "inference": None if fleet is None else inference_view(fleet.inference, self.wall()),
             "ingest": None if ingest is None else writer_view(ingest.writer.figures, ingest.writer.queued),
+            "not_installed": extras_view(missing()),
             "storages": [] if ingest is None else storages_view(ingest.storages.known),
             "reactor_lag_seconds": {
                 "last": round(self.lag.last, 4),

@@ -14,6 +14,7 @@ from pathlib import Path
 from zmtwist import zmconf
 from zmtwist.config import Config, PipelineConfig, ZmNextConfig
 from zmtwist.configfile import ConfigError, load
+from zmtwist.extras import EXTRAS, missing
 from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
@@ -38,6 +39,7 @@ def examine(config: str | None, zm_conf: str) -> list[Finding]:
         return findings
     findings += _user()
     findings += _worker(settings)
+    findings += _extras(settings.config)
     findings += _directories(settings)
     findings += _sockets(settings)
     findings += _zmdc(settings)
@@ -127,6 +129,23 @@ def _plugins(program: Program, pipeline: PipelineConfig) -> Iterator[Finding]:
             yield warn("detector", problem, "see doc/reference/config.md, What looks at the picture")
         else:
             yield ok("detector", detector or "none, as configured")
+
+
+def _extras(config: Config) -> Iterator[Finding]:
+    """What is not offered for want of an extra; where the configuration asks for it all the same, that is a fault."""
+    asked_for = {
+        "video": config.zmnext.ingest.thumbnails and "[zmnext.ingest] thumbnails",
+        "conch": config.manhole.endpoint and "[manhole] endpoint",
+        "mqtt": config.mqtt.url and "[mqtt] url",
+    }
+    lacking = list(missing())
+    for extra in EXTRAS:
+        if extra not in lacking:
+            yield ok(extra.name, f"installed: {extra.offers}")
+        elif key := asked_for[extra.name]:
+            yield fail(extra.name, f"not installed, but {key} is set: no {extra.offers}", extra.remedy)
+        else:
+            yield ok(extra.name, f"not installed: no {extra.offers} ({extra.remedy})")
 
 
 def _directories(settings: Settings) -> Iterator[Finding]:

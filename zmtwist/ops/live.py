@@ -10,8 +10,9 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from zmtwist.extras import VIDEO, missing
 from zmtwist.guard import MESSAGE, Guard
-from zmtwist.ingest.media_child import ChildEnded, command, pyav, spawn
+from zmtwist.ingest.media_child import ChildEnded, command, spawn
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.fragments import Fragment, Made, Unit
 from zmtwist.ops.muxer import Asked, Muxer
@@ -27,8 +28,6 @@ FIRST_PICTURE_SECONDS = 15.0
 
 MOST_KEPT = 4 * 1024 * 1024
 """Bytes kept since the last keyframe, for those who come next. Beyond it they wait for the next keyframe."""
-
-OLDEST_PYAV = 18
 
 STILL_US = 10_000
 """For how long the keyframe kept by the worker is first shown, in microseconds: a fragment comes out only when another frame is there."""
@@ -261,9 +260,9 @@ class Live:
 
 def see_that_there_is_pyav() -> None:
     """Raises ApiError where PyAV is missing, or too old to find codec parameters in the stream."""
-    if pyav() < OLDEST_PYAV:
-        wanted = f"PyAV {OLDEST_PYAV} or newer on the service's host"
-        raise ApiError(501, "no_pyav", f"this needs {wanted}: pip install 'zmtwist[video]'")
+    if VIDEO in missing():
+        wanted = f"PyAV {VIDEO.oldest} or newer on the service's host"
+        raise ApiError(501, "no_pyav", f"this needs {wanted}: {VIDEO.remedy}")
 
 
 def no_picture(monitor_id: int, reason: str) -> ApiError:

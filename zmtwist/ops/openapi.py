@@ -75,6 +75,7 @@ _SCHEMAS: dict[str, Schema] = {
         database=_object(url=_TEXT, error=_MAYBE_TEXT),
         inference={"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Inference"}]},
         ingest={"type": ["object", "null"]},
+        not_installed=_list(_object(extra=_TEXT, offers=_TEXT, do=_TEXT)),
         storages=_list(
             _object(path=_TEXT, free_bytes=_MAYBE_WHOLE, total_bytes=_MAYBE_WHOLE, trouble=_MAYBE_TEXT, do=_MAYBE_TEXT)
         ),

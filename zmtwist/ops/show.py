@@ -49,6 +49,7 @@ def status_lines(answer: Answer) -> list[str]:
         for one in answer["storages"]
         if one["trouble"] is not None
     ]
+    lines += [f"without   {one['offers']}: {one['do']}" for one in answer.get("not_installed", ())]
     lines.append(f"reactor   {1000 * lag['longest_of_last_minute']:.0f} ms late at most in the last minute")
     return lines
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
+from zmtwist.extras import Extra
 from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
 from zmtwist.happenings import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ingest.health import Health
@@ -103,6 +104,11 @@ def inference_view(status: InferenceStatus | None, now_us: int) -> dict[str, Any
         "socket": status.socket,
         "log": list(status.lines),
     }
+
+
+def extras_view(missing: Iterable[Extra]) -> list[dict[str, Any]]:
+    """What is not offered for want of an extra of the package."""
+    return [{"extra": extra.name, "offers": extra.offers, "do": extra.remedy} for extra in missing]
 
 
 def event_view(event: LastEvent | None) -> dict[str, Any] | None:

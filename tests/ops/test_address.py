@@ -27,6 +27,7 @@ def test_the_path_of_an_endpoint(description, path):
         ("http://nvr:8095", Address(host="nvr", port=8095)),
         ("http://[::1]", Address(host="::1")),
         ("https://nvr:443/", Address(host="nvr", port=443, tls=True)),
+        ("https://zm.example:443/zmnext/", Address(host="zm.example", port=443, tls=True, base="/zmnext")),
         ("tcp:8095:interface=127.0.0.1", Address(port=8095)),
         ("tcp:nvr:8095", Address(host="nvr", port=8095)),
     ],

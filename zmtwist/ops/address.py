@@ -27,18 +27,19 @@ class BadAddress(ValueError):
 
 @attrs.frozen
 class Address:
-    """Where a client connects: to `path`, a UNIX socket, or else by TCP to `host` and `port`."""
+    """Where a client connects: to `path`, a UNIX socket, or else by TCP to `host` and `port`, where the API is below `base`."""
 
     path: str | None = None
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     tls: bool = False
+    base: str = ""
 
     def __str__(self) -> str:
         if self.path is not None:
             return self.path
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.base}"
 
 
 def _parts(description: str) -> tuple[list[str], dict[str, str]]:
@@ -122,7 +123,9 @@ def _by_url(text: str) -> Address:
         host, port = None, None
     if not host:
         raise BadAddress(f"{text!r} is no address: write http://host:port")
-    return Address(host=host, port=DEFAULT_PORT if port is None else port, tls=url.scheme == "https")
+    return Address(
+        host=host, port=DEFAULT_PORT if port is None else port, tls=url.scheme == "https", base=url.path.rstrip("/")
+    )
 
 
 def _port(text: str, whole: str) -> int:

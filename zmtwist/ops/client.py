@@ -60,22 +60,23 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Ending:
-    """The end of a process: of `pid` where the kernel tells of it, else when the service no longer `answers`."""
+    """The end of a process: of `pid` where the kernel tells of it, else of the `run` that the service itself tells."""
 
-    def __init__(self, answers: Callable[[], bool], pid: int | None = None) -> None:
+    def __init__(self, run: Callable[[], object], pid: int | None = None) -> None:
         self.pid = pid
-        self._answers = answers
+        self._run = run
         self._fd = -1
         # Before anything is asked of it: afterwards the number may be another's. 0 is a process out of our sight.
         with suppress(OSError):
             self._fd = os.pidfd_open(pid) if pid else -1
+        self._first = run() if self._fd < 0 else None
 
     def wait(self, seconds: float) -> bool:
         """Whether it came within so many seconds."""
         if self._fd >= 0:
             return bool(select.select([self._fd], [], [], seconds)[0])
         deadline = time.monotonic() + seconds
-        while self._answers():
+        while self._run() == self._first:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(LOOK_SECONDS)
@@ -127,7 +128,7 @@ class Client:
     def ending(self) -> Ending:
         """The end of the process that answers now, to be waited for. Raises as `get`."""
         if self.address.path is None:
-            return Ending(self._answers)
+            return Ending(self._run)
         connection = self._connection(ANSWER_SECONDS)
         try:
             connection.connect()
@@ -136,17 +137,14 @@ class Client:
             raise self._unreachable(error) from None
         finally:
             connection.close()
-        return Ending(self._answers, there.pid if there is not None else None)
+        return Ending(self._run, there.pid if there is not None else None)
 
-    def _answers(self) -> bool:
-        connection = self._connection(LOOK_SECONDS)
+    def _run(self) -> object:
+        """When the service that answers was started; None where none does, as when only a proxy is there."""
         try:
-            connection.connect()
-        except OSError as error:
-            return not isinstance(error, FileNotFoundError | ConnectionRefusedError)
-        finally:
-            connection.close()
-        return True
+            return self.get("/api/status")["started"]
+        except (Unreachable, Refused, KeyError, TypeError):
+            return None
 
     def _ask(self, method: str, path: str, seconds: float) -> Any:
         connection, answer = self._send(method, path, seconds)
@@ -162,7 +160,7 @@ class Client:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = self._connection(timeout)
         try:
-            connection.request(method, path, headers=self._headers())
+            connection.request(method, f"{self.address.base}{path}", headers=self._headers())
             answer = connection.getresponse()
             if answer.status >= 400:
                 raise _refusal(answer)

@@ -57,6 +57,17 @@ class Server:
             if not host.dead or self.world.chance.random() < 0.5:
                 call()
 
+    def replica(self) -> sqlite3.Connection:
+        """What a replica has by now."""
+        replica = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection.backup(replica)
+        return replica
+
+    def take_over(self, replica: sqlite3.Connection) -> None:
+        """What was committed since the replica was up to date is gone, and ids are given again."""
+        replica.backup(self.connection)
+        replica.close()
+
     def call(self, host: Host, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Run `function` as one transaction, and say what came of it."""
         chance, trouble = self.world.chance, self.world.troubles.database

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from tests.simulation.host import Host
+from tests.simulation.storage import Storage
 from zmtwist.fleet.living import left_running, living
+from zmtwist.ingest.clips import settle_clip
 from zmtwist.ingest.disk import Disk
+from zmtwist.ingest.reconcile_scan import set_aside
 from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble
+from zmtwist.ingest.storages import look
+
+NEEDS_ROOM = {settle_clip: 0, set_aside: 1}
+"""What makes files or directories, with the place of its storage's root among its arguments."""
+
+MOST_PAGES = 1 << 30
 
 ELSEWHERE = (left_running, living, SpoolFile.close)
 """What touches neither a storage nor what the spool has written."""
@@ -59,7 +70,15 @@ class SimulatedDisk(Disk):
     def _carry_out(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Do it, unless the disk fails before; it may fail afterwards as well."""
         troubles = self._world.troubles
-        spool = isinstance(getattr(function, "__self__", None), SpoolFile)
+        owner = getattr(function, "__self__", None)
+        spool = isinstance(owner, SpoolFile)
+        if spool:
+            _bound(owner, full=troubles.spool == "full")
+        elif function in NEEDS_ROOM and self._storage_of(function, args).full:
+            self._world.tell(f"no room for {_name(function)}")
+            raise OSError(errno.ENOSPC, "No space left on device", "x")
+        elif function is look:
+            return attrs.evolve(look(*args), file_system=self._storage_of(function, args).file_system)
         fails = troubles.spool if spool else "both" if troubles.storage else ""
         if not fails or getattr(function, "__func__", function) in ELSEWHERE:
             return function(*args, **kwargs)
@@ -74,6 +93,11 @@ class SimulatedDisk(Disk):
             raise error
         return result
 
+    def _storage_of(self, function: Callable[..., Any], args: Any) -> Storage:
+        """On which storage this is done."""
+        root = Path(args[0].root) if function is settle_clip else Path(args[NEEDS_ROOM.get(function, 0)])
+        return next(one for one in self._world.storages.values() if one.root == root)
+
     def _seconds(self) -> float:
         """How long one thing takes."""
         chance = self._world.chance
@@ -82,6 +106,13 @@ class SimulatedDisk(Disk):
     def _die(self) -> None:
         for spool in self._spools:
             spool.close()
+
+
+def _bound(spool: SpoolFile, *, full: bool) -> None:
+    """Let the spool's file grow, or not."""
+    if (db := spool._file._connection) is not None:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages if full else MOST_PAGES}")
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -16,8 +16,8 @@ from tests.simulation.world import World
 class Host:
     """The reactor of one run of the service: when that is killed, nothing that it was about to do happens any more."""
 
-    def __init__(self, world: World, spawn: Callable[..., Any]) -> None:
-        self.world = world
+    def __init__(self, world: World, machine: str, spawn: Callable[..., Any]) -> None:
+        self.world, self.machine = world, machine
         self.dead = False
         self.stopping = False
         self.at_death: list[Callable[[], None]] = []

@@ -22,7 +22,7 @@ def after_any_step(world: World, server: Server) -> None:
     for event_id, path in rows.closed_clips(world, server):
         number = clip_in(path) if path.is_file() else None
         if number is None:
-            if path not in world.torn:
+            if not world.was_torn(path) and event_id not in world.deleted:
                 world.never(f"event {event_id} is closed, but there is no clip at {path}")
         elif number in found:
             world.never(f"events {found[number]} and {event_id} both have clip {number}")
@@ -37,7 +37,7 @@ def after_any_step(world: World, server: Server) -> None:
     rows.frames(world, server)
 
 
-def at_the_end(world: World, server: Server, machine: Machine) -> None:
+def at_the_end(world: World, server: Server) -> None:
     """What holds once all has come to rest and the service was stopped: every clip has its one row, and there are no others."""
     after_any_step(world, server)
     for (event_id,) in server.rows("SELECT Id FROM Events WHERE EndDateTime IS NULL"):
@@ -45,14 +45,12 @@ def at_the_end(world: World, server: Server, machine: Machine) -> None:
     for number in rows.without_rows(world, server):
         world.never(f"clip {number} of monitor {world.clips[number].monitor_id} has no closed row")
     [(empty,)] = server.rows("SELECT COUNT(*) FROM Events WHERE DefaultVideo = ''")
-    without = sum(not clip.kept for clip in world.clips.values())
+    without = sum(not clip.kept or clip.unrowed for clip in world.clips.values())
     if empty > without:
         world.never(f"{empty} events have no clip, but only {without} clips hold nothing")
     rows.recount(world, server)
     rows.against_clips(world, server)
     _files(world)
-    if not machine.spool_damaged:
-        _spool(world, machine.directory / "state" / "spool" / "spool.db")
 
 
 def _files(world: World) -> None:
@@ -67,9 +65,10 @@ def _files(world: World) -> None:
             world.never(f"clip {number} is nowhere in the storage")
 
 
-def _spool(world: World, path: Path) -> None:
+def of_spool(machine: Machine) -> None:
     """Nothing is left to be done."""
-    if not path.exists():
+    world, path = machine.world, machine.directory / "state" / "spool" / "spool.db"
+    if machine.spool_damaged or not path.exists():
         return
     with closing(sqlite3.connect(path)) as db:
         for table in ("groups", "events"):

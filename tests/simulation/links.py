@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from tests.simulation.clips import RATE
 from tests.simulation.host import Host
 from tests.simulation.world import World
+from zmtwist.wire.details import StreamState
 from zmtwist.wire.link import CommandTimeout, NotLinked
 from zmtwist.wire.messages import Event, Hello, Response, Stream
 from zmtwist.wire.samples import EventCount
@@ -55,15 +56,20 @@ class Link:
         self.worker, worker.link = worker, self
         if worker.pid != self.pid:
             self.pid, self.count = worker.pid, EventCount(received=self.count.received, missed=self.count.missed)
-        self.video = Hello(Stream.VIDEO, 27)
-        self.sink.hello(self.monitor_id, self.video)
+        self.greet()
         self.observer.linked()
         self.host.callLater(min(1.0, self._sample_seconds), self._sample, worker)
+
+    def greet(self) -> None:
+        """The worker says what it sends."""
+        if self.worker is not None:
+            self.video = Hello(Stream.VIDEO, self.worker.codec, generation=self.worker.generation)
+            self.sink.hello(self.monitor_id, self.video)
 
     def _sample(self, worker: Worker) -> None:
         if self.worker is not worker or self.silent:
             return
-        if not worker.stalled:
+        if not worker.stalled and worker.camera.there:
             self.sink.rate(self.monitor_id, float(RATE), 1000.0)
             self.observer.stats()
             self.observer.media(float(RATE))
@@ -75,6 +81,8 @@ class Link:
         if self.count.missed > before:
             self.sink.gap(self.monitor_id, self.count.missed - before)
         self.sink.event(self.monitor_id, event, self.world.wall())
+        if isinstance(event.detail, StreamState):
+            self.observer.stream(event.detail.stream_id, event.detail.event == "StreamConnected")
 
     def lost(self) -> None:
         """The connection is gone."""

@@ -15,9 +15,11 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.host import Host
 from tests.simulation.links import Link
 from tests.simulation.processes import Processes, spawn
+from tests.simulation.workers import Worker
 from tests.simulation.world import World
 from zmtwist.configfile import parse
-from zmtwist.fleet.fleet import Fleet
+from zmtwist.fleet.fleet import Fleet, NotInFleet
+from zmtwist.fleet.status import State
 from zmtwist.outside import Outside
 from zmtwist.service import ZmNext
 from zmtwist.settings import Settings, settle
@@ -39,15 +41,23 @@ class Api(Service):
 class Machine:
     """`held`: the monitors that an operator holds, and was told that they will be. `boots` tells boots from each other."""
 
-    def __init__(self, world: World, server: Server, directory: Path) -> None:
-        self.world, self.server, self.directory = world, server, directory
+    def __init__(
+        self, world: World, server: Server, directory: Path, monitors: tuple[int, ...], server_id: int | None
+    ) -> None:
+        self.world, self.server, self.directory, self.monitors, self.server_id = (
+            world,
+            server,
+            directory,
+            monitors,
+            server_id,
+        )
         self.boots = 1
         self.spool_damaged = False
         self.held: set[int] = set()
         self.service: ZmNext | None = None
         self.host: Host | None = None
         self._dead: list[Any] = []
-        self._settings = _settings(directory)
+        self._settings = _settings(directory, world, server_id)
 
     @property
     def fleet(self) -> Fleet | None:
@@ -61,7 +71,7 @@ class Machine:
             return
         world = self.world
         world.tell("the service starts")
-        host = self.host = Host(world, spawn)
+        host = self.host = Host(world, self.directory.name, spawn)
         outside = Outside(
             database=lambda _, url: SimulatedDatabase(host, url, self.server),
             disk=lambda _, threads: SimulatedDisk(host, threads),
@@ -82,7 +92,7 @@ class Machine:
         if self.service is None or self.host is None:
             return
         self.host.die()
-        for worker in self.world.living():
+        for worker in self._living():
             worker.host, worker.watched = None, None
         self._over()
 
@@ -112,8 +122,10 @@ class Machine:
     def cut_power(self) -> None:
         """Everything ends, and what is on disks that are in memory is gone."""
         self.kill()
-        for worker in self.world.living():
+        for worker in self._living():
             worker.end(None, 9)
+        for orphan in [one for one in self.world.orphans if one.machine == self.directory.name]:
+            orphan.end()
         self.boots += 1
         for path in (self.directory / "run").iterdir():
             path.unlink()
@@ -123,6 +135,48 @@ class Machine:
         not."""
         self.kill()
         self._dead.clear()
+
+    # What is to be seen from outside.
+
+    def wanting(self) -> str | None:
+        """What is still to come before all is as it should be."""
+        service = self.service
+        if service is None or service.ingest is None or service.fleet is None:
+            return "the service has not started"
+        states = {told.monitor_id: told.state for told in service.fleet.status()}
+        if states != dict.fromkeys(self.monitors, State.LIVE):
+            return f"the workers are {states}"
+        queued = service.ingest.writer.queued
+        return f"{queued} changes wait" if queued else None
+
+    def see(self) -> None:
+        """It goes on, and the memory's bound may be passed by what comes until the spool is written, not by more."""
+        if self.host is not None and self.host.stopping:
+            self.world.never("the service has ended by itself")
+        if self.service is None or self.service.ingest is None or self.world.troubles.slow_storage:
+            return
+        waiting = sum(self.service.ingest.writer.queued_of(monitor_id) for monitor_id in self.monitors)
+        if waiting > 3 * QUEUE_MAX:
+            self.world.never(f"{waiting} changes wait in memory")
+
+    def see_holds(self) -> None:
+        """What an operator holds stays so over everything."""
+        for monitor_id in self.held if self.fleet is not None else ():
+            if self.world.living(monitor_id):
+                self.world.never(f"monitor {monitor_id} is held, and has a worker")
+
+    def release(self) -> None:
+        """An operator ends all holds, those as well that were not answered for."""
+        if (fleet := self.fleet) is None:
+            return
+        for monitor_id in self.monitors:
+            try:
+                fleet.release(monitor_id)
+            except NotInFleet as error:
+                self.world.tell(f"not released: {error}")
+
+    def _living(self) -> list[Worker]:
+        return [worker for worker in self.world.living() if worker.machine == self.directory.name]
 
     def _over(self) -> None:
         self._dead.append((self.service, self.host))
@@ -140,12 +194,14 @@ class Machine:
             self.world.pass_time(0.5)
 
 
-def _settings(directory: Path) -> Settings:
+def _settings(directory: Path, world: World, server_id: int | None) -> Settings:
     for name in ("run", "state", "bin"):
-        (directory / name).mkdir()
+        (directory / name).mkdir(parents=True)
     binary = directory / "bin" / "zm-core"
     binary.write_text("#!/bin/sh\n")
     binary.chmod(0o755)
+    zone = f'timezone = "{world.zone}"' if world.chance.random() < 0.5 else ""  # else the host's, which is the same
+    zm_conf = {} if server_id is None else {"ZM_SERVER_ID": str(server_id)}
     return settle(parse(f"""
         [zmnext]
         enabled = true
@@ -158,7 +214,7 @@ def _settings(directory: Path) -> Settings:
         pre_roll_sec = {PRE_ROLL}
         [zmnext.ingest]
         queue_max = {QUEUE_MAX}
-        timezone = "UTC"
+        {zone}
         thumbnails = false
         [database]
         url = "sqlite:///{directory}/not-used.db"
@@ -168,4 +224,4 @@ def _settings(directory: Path) -> Settings:
         state = "{directory}/state"
         [legacy]
         control = "none"
-    """), {})  # fmt: skip
+    """), zm_conf)  # fmt: skip

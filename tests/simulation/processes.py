@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.host import Host
-from tests.simulation.workers import Worker
+from tests.simulation.workers import Orphan, Worker
 from zmtwist.fleet.procfs import LOCK_FD, Seen
 
 if TYPE_CHECKING:
@@ -30,14 +30,17 @@ class Processes:
         return next((seen for seen in self.everyone() if seen.pid == pid), None)
 
     def everyone(self) -> Iterator[Seen]:
-        for worker in self._world.living():
-            argv = worker.arguments[worker.arguments.index("--pipeline") - 1 :]
-            since_us = self._world.wall() - round((self._world.rightNow - worker.born) * 1e6)
-            yield Seen(worker.pid, worker.started, tuple(argv), since_us=since_us)
+        for one in self._alive():
+            since_us = self._world.wall() - round((self._world.rightNow - one.born) * 1e6)
+            yield Seen(one.pid, one.started, tuple(one.argv), since_us=since_us)
 
     def holders(self, lock: str) -> list[int]:
         wanted = Path(lock).stat()
-        return [w.pid for w in self._world.living() if os.path.samestat(os.fstat(w.lock), wanted)]
+        return [one.pid for one in self._alive() if os.path.samestat(os.fstat(one.lock), wanted)]
+
+    def _alive(self) -> list[Worker | Orphan]:
+        everyone = (*self._world.living(), *self._world.orphans)
+        return [one for one in everyone if one.machine == self._host.machine]
 
     def resident_kb(self, pid: int) -> int | None:
         return None

@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +19,18 @@ from tests.simulation import invariants
 from tests.simulation.clips import measurer
 from tests.simulation.database import Server
 from tests.simulation.faults import FAULTS, PENDING
-from tests.simulation.machine import QUEUE_MAX, Machine
+from tests.simulation.machine import Machine
 from tests.simulation.rows import without_rows
-from tests.simulation.world import MONITORS, STORAGES, Troubles, World
-from zmtwist.fleet.fleet import NotInFleet
-from zmtwist.fleet.status import State
+from tests.simulation.storage import Storage
+from tests.simulation.world import MONITORS, SERVERS, STORAGES, TWO_MACHINES, Troubles, World
 
 STEPS = 11
 SETTLE_SECONDS = 420.0
 """The longest that anything waits by design is five minutes: for strays of a camera of which there is no other trace."""
 
 HOLD_SECONDS = 40.0
+RESTART_SECONDS = 20.0
+ROOM = 8 << 10
 FAST = Path("/dev/shm")
 
 
@@ -40,7 +42,14 @@ class Simulation:
         self.world = World(seed, directory)
         self.server = Server(self.world)
         self.world.committed = lambda event_id: bool(self.server.rows("SELECT 1 FROM Events WHERE Id = ?", event_id))
-        self.machine = Machine(self.world, self.server, directory)
+        servers = SERVERS if self.world.chance.random() < TWO_MACHINES else SERVERS[:1]
+        self.machines = [
+            Machine(
+                self.world, self.server, directory / f"host{number}", monitors, number if len(servers) > 1 else None
+            )
+            for number, monitors in enumerate(servers, 1)
+        ]
+        self.machine = self.machines[0]
         self._install()
 
     # The course of things.
@@ -51,36 +60,47 @@ class Simulation:
         if not all_faults:
             weights = [0 if name in PENDING else weight for name, weight in zip(names, weights, strict=True)]
         world = self.world
-        self.machine.start()
+        self._start()
         self._pass(world.chance.uniform(1.0, 3.0))
         for _ in range(STEPS):
             name = world.chance.choices(names, weights)[0]
             world.tell(f"* {name}")
+            self.machine = world.chance.choice(self.machines)
             FAULTS[name][1](self)
             self._pass(world.chance.choice([0.05, 0.3, 1.0, 2.0]) * world.chance.uniform(0.5, 1.5))
-            if self.machine.host is None and world.chance.random() < 0.7:
-                self.machine.start()
+            for machine in self.machines:
+                if machine.host is None and world.chance.random() < 0.7:
+                    machine.start()
             if world.violations:
                 return world.violations
         self._heal()
         self._holds()
+        if any(storage.was_replaced for storage in world.storages.values()):
+            self._pass(RESTART_SECONDS)  # by then the log asks for it
+            self._stop()
+            self._start()
         self._settle()
         if not world.violations:
-            self.machine.stop()
+            self._stop()
         if not world.violations and without_rows(world, self.server):
             # What was recorded while the service stopped, and not heard, the next start finds.
-            self.machine.start()
+            self._start()
             self._settle()
-            self.machine.stop()
+            self._stop()
         if not world.violations:
-            invariants.at_the_end(world, self.server, self.machine)
+            invariants.at_the_end(world, self.server)
+            for machine in self.machines:
+                invariants.of_spool(machine)
         return world.violations
 
     def close(self) -> None:
         """Let go of everything."""
         for worker in self.world.living():
             worker.end()
-        self.machine.forget()
+        for orphan in list(self.world.orphans):
+            orphan.end()
+        for machine in self.machines:
+            machine.forget()
         self.server.connection.close()
 
     # What faults ask for.
@@ -93,14 +113,19 @@ class Simulation:
                 clip.disturbed = True
 
     def some_monitor(self) -> int:
-        return self.world.chance.choice(list(MONITORS))
+        return self.world.chance.choice(self.machine.monitors)
+
+    def some_storage(self) -> Storage:
+        """One that monitors record to, more often than not."""
+        return self.world.storages[self.world.chance.choice([1, 1, 1, 2])]
 
     def change(self, monitor_id: int, column: str, value: object) -> None:
         """An operator changes a monitor on the console, which tells the service."""
         self.world.tell(f"monitor {monitor_id}: {column} = {value}")
         self.server.connection.execute(f"UPDATE Monitors SET {column} = ? WHERE Id = ?", (value, monitor_id))
-        if (fleet := self.machine.fleet) is not None:
-            fleet.reconcile()
+        for machine in self.machines:
+            if machine.fleet is not None:
+                machine.fleet.reconcile()
 
     # The end of all faults.
 
@@ -108,31 +133,30 @@ class Simulation:
         self.world.tell("* no more faults")
         self.world.calm = True
         self.world.troubles = Troubles()
+        for storage in self.world.storages.values():
+            storage.full = False
+            self.world.mount(storage)
+        for orphan in list(self.world.orphans):
+            orphan.end()
         self.server.commits_to_lose, self.server.at_commit = 0, None
         self.server.back()
-        for monitor_id, function in MONITORS.items():
-            self.change(monitor_id, "Function", function)
-        self.machine.start()
+        for monitor_id, _ in self._monitors():
+            self.change(monitor_id, "Function", MONITORS[monitor_id])
+        self._start()
+
+    def _start(self) -> None:
+        for machine in self.machines:
+            machine.start()
+
+    def _stop(self) -> None:
+        for machine in self.machines:
+            machine.stop()
 
     def _holds(self) -> None:
-        """What an operator holds stays so over everything; then it is released."""
-        if not self.machine.held:
-            return
-        self._pass(HOLD_SECONDS)
-        if self.machine.fleet is not None:
-            for monitor_id in self.machine.held:
-                if self.world.living(monitor_id):
-                    self.world.never(f"monitor {monitor_id} is held, and has a worker")
-
-    def _release(self) -> None:
-        """Those as well whose hold was not answered for."""
-        if (fleet := self.machine.fleet) is None:
-            return
-        for monitor_id in MONITORS:
-            try:
-                fleet.release(monitor_id)
-            except NotInFleet as error:
-                self.world.tell(f"not released: {error}")
+        if any(machine.held for machine in self.machines):
+            self._pass(HOLD_SECONDS)
+            for machine in self.machines:
+                machine.see_holds()
 
     def _settle(self) -> None:
         end = self.world.seconds() + SETTLE_SECONDS
@@ -140,21 +164,17 @@ class Simulation:
             if self.world.seconds() > end:
                 self.world.never(f"not settled within {SETTLE_SECONDS:g} s: {wanting}")
                 return
-            self._release()
+            for machine in self.machines:
+                machine.release()
             self._pass(1.0 if self.world.seconds() < end - SETTLE_SECONDS + 30.0 else 5.0)
             if self.world.violations:
                 return
 
     def _wanting(self) -> str | None:
         """What is still to come before all is as it should be."""
-        service = self.machine.service
-        if service is None or service.ingest is None or service.fleet is None:
-            return "the service has not started"
-        states = {told.monitor_id: told.state for told in service.fleet.status()}
-        if states != dict.fromkeys(MONITORS, State.LIVE):
-            return f"the workers are {states}"
-        if service.ingest.writer.queued:
-            return f"{service.ingest.writer.queued} changes wait"
+        for machine in self.machines:
+            if (wanting := machine.wanting()) is not None:
+                return wanting
         if missing := without_rows(self.world, self.server):
             return f"clips {missing} have no closed rows"
         recording = sum(clip.ended_at is None for clip in self.world.clips.values())
@@ -165,36 +185,29 @@ class Simulation:
 
     def _pass(self, seconds: float) -> None:
         self.world.pass_time(seconds)
-        if self.machine.host is not None and self.machine.host.stopping:
-            self.world.never("the service has ended by itself")
+        for machine in self.machines:
+            machine.see()
         invariants.after_any_step(self.world, self.server)
-        self._bounded()
-
-    def _bounded(self) -> None:
-        """The memory's bound may be passed by what comes until the spool is written, not by more."""
-        service = self.machine.service
-        if service is None or service.ingest is None or self.world.troubles.slow_storage:
-            return
-        waiting = sum(service.ingest.writer.queued_of(monitor_id) for monitor_id in MONITORS)
-        if waiting > 3 * QUEUE_MAX:
-            self.world.never(f"{waiting} changes wait in memory")
 
     # The installation.
 
     def _install(self) -> None:
-        for root in self.world.roots.values():
-            root.mkdir()
         execute = self.server.connection.execute
         for storage_id, name in STORAGES.items():
             execute(
                 "INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (?, ?, ?, 'Medium')",
-                (storage_id, str(self.world.roots[storage_id]), name),
+                (storage_id, str(self.world.storages[storage_id].root), name),
             )
-        for monitor_id, function in MONITORS.items():
+        for monitor_id, server_id in self._monitors():
             execute(
-                "INSERT INTO Monitors (Id, Name, Function, Type, Path, StorageId, Width, Height) VALUES (?, ?, ?, 'File', 'x', 1, 64, 48)",
-                (monitor_id, f"Camera {monitor_id}", function),
+                "INSERT INTO Monitors (Id, Name, Function, Type, Path, StorageId, ServerId, Width, Height) "
+                "VALUES (?, ?, ?, 'File', 'x', 1, ?, 64, 48)",
+                (monitor_id, f"Camera {monitor_id}", MONITORS[monitor_id], server_id),
             )
+
+    def _monitors(self) -> list[tuple[int, int | None]]:
+        """All monitors, with the servers that they are of."""
+        return [(monitor_id, machine.server_id) for machine in self.machines for monitor_id in machine.monitors]
 
 
 def simulate(seed: int, *, all_faults: bool = False) -> Simulation:
@@ -212,7 +225,7 @@ def simulate(seed: int, *, all_faults: bool = False) -> Simulation:
     globalLogPublisher.addObserver(hear)
     gc.disable()
     try:
-        with _measured(world):
+        with _measured(world), _zone(world.zone):
             simulation.run(all_faults=all_faults)
     finally:
         globalLogPublisher.removeObserver(hear)
@@ -236,10 +249,28 @@ def little_garbage() -> Iterator[None]:
 
 
 @contextmanager
+def _zone(name: str) -> Iterator[None]:
+    """The zone of the hosts."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = name
+    time.tzset()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
+
+
+@contextmanager
 def _measured(world: World) -> Iterator[None]:
-    """Measuring is a child process in production."""
+    """Measuring is a child process in production. And a spool is full sooner here."""
     measure = measurer(world)
     with (
+        mock.patch("zmtwist.ingest.roomyfile.ROOM", ROOM),
+        mock.patch("zmtwist.ingest.roomyfile.GROWTH", ROOM),
         mock.patch("zmtwist.ingest.reconcile.measure_files", measure),
         mock.patch("zmtwist.ingest.unheard.measure_files", measure),
     ):

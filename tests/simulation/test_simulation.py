@@ -14,7 +14,14 @@ import pytest
 
 SEEDS = 300
 AT_ONCE = 30
-UNMENDED = ("have no closed rows", "frames, its clip", "s of its clip's", "s, but its clip has")
+UNMENDED = (
+    "left in the spool",
+    "still being recorded",
+    "have no closed rows",
+    "frames, its clip",
+    "s of its clip's",
+    "s, but its clip has",
+)
 """Until clips are known by their own names, and openings that were not committed are told from closed events."""
 
 

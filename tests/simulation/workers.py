@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.python.failure import Failure
 
-from tests.simulation.clips import PRE_ROLL, RATE, Clip
+from tests.simulation.clips import Clip
 from tests.simulation.host import Host
 from tests.simulation.links import Link
-from tests.simulation.world import SECOND, World
+from tests.simulation.recorder import Camera, Recorder
+from tests.simulation.world import World
 from zmtwist.wire.details import (
     EVENT_DETECTION,
-    EVENT_RECORDING_OPENING,
-    EVENT_RECORDING_SAVED,
     DetectedObject,
     Detection,
     RecordingOpening,
     RecordingSaved,
+    StreamState,
 )
 from zmtwist.wire.messages import Event
 
 FIRST_PID = 10_000_000
 """Beyond what any kernel gives: nothing here may ever reach a process that is real."""
+
+H264, HEVC = 27, 173
+OTHER_EVENTS = 0
+"""The code of what plugins publish beside all that has one of its own."""
 
 
 class Worker:
@@ -38,11 +40,12 @@ class Worker:
 
     def __init__(self, host: Host, protocol: Any, args: list[str], lock: int) -> None:
         self.host: Host | None = host
+        self.machine = host.machine
         self.world: World = host.world
         self.protocol = protocol
-        self.arguments = args
+        self.argv = args[args.index("--pipeline") - 1 :]
         self.lock = os.dup(lock)
-        self.pid = _next_pid(self.world)
+        self.pid = self.group = _next_pid(self.world)
         self.started = len(self.world.workers)
         self.monitor_id = int(args[args.index("--monitor-id") + 1])
         self.socket = args[args.index("--socket") + 1]
@@ -52,12 +55,19 @@ class Worker:
         self.stalled = False
         self.ending = False
         self.sequence = 0
-        self.clip: Clip | None = None
+        self.codec, self.generation = H264, 0
+        self.camera = Camera(self)
+        self.recorder: Recorder
         self.link: Link | None = None
         self.watched: Callable[[], None] | None = None
         self.stdin = b""
         chance = self.world.chance
-        self._after(chance.uniform(0.02, 0.3), self._bind)
+        self.after(chance.uniform(0.02, 0.3), self._bind)
+
+    @property
+    def clip(self) -> Clip | None:
+        """What is being recorded."""
+        return self.recorder.clip
 
     # What a parent does with it.
 
@@ -65,9 +75,9 @@ class Worker:
         self.stdin += data
 
     def closeStdin(self) -> None:
-        recorder = next(_recorders(json.loads(self.stdin)["plugins"]))
-        self.continuous = recorder["mode"] == "continuous"
-        self.root = Path(recorder["root"])
+        told = next(_recorders(json.loads(self.stdin)["plugins"]))
+        storage = next(one for one in self.world.storages.values() if one.root == Path(told["root"]))
+        self.recorder = Recorder(self, storage, continuous=told["mode"] == "continuous")
 
     def loseConnection(self) -> None:
         pass
@@ -79,10 +89,10 @@ class Worker:
 
     def take(self, number: int) -> None:
         if number == signal.SIGKILL:
-            self._after(0.0, self.end, None, signal.SIGKILL)
+            self.after(0.0, self.end, None, signal.SIGKILL)
         elif number == signal.SIGTERM and not self.stalled and not self.ending:
             self.ending = True
-            self._after(self.world.chance.uniform(0.05, 1.0), self._finish)
+            self.after(self.world.chance.uniform(0.05, 1.0), self._finish)
 
     def end(self, code: int | None = 0, number: int | None = None) -> None:
         """Be gone, at once: what is open stays as it is."""
@@ -92,7 +102,7 @@ class Worker:
         self.world.tell(f"worker {self.monitor_id}/{self.pid} ends: {code} {number}")
         if self.clip is not None:
             self.clip.ended_at = self.world.seconds()
-            self.clip = None
+            self.recorder.clip = None
         os.close(self.lock)
         link, self.link = self.link, None
         if self.watched is not None:
@@ -106,114 +116,54 @@ class Worker:
 
     # Its own life.
 
-    def _after(self, seconds: float, what: Callable[..., None], *args: Any) -> None:
+    def after(self, seconds: float, what: Callable[..., None], *args: Any) -> None:
         self.world.callLater(seconds, lambda: what(*args) if self.alive else None)
 
     def _bind(self) -> None:
         self.bound = True
         for link in Link.waiting(self.world, self.socket):
             link.host.callLater(self.world.chance.uniform(0.0005, 0.01), link.connect)
-        self._after(self.world.chance.uniform(0.005, 0.8), self._open)
-        self._after(0.5, self._see)
-        self._after(0.1, self._record)
+        self.after(self.world.chance.uniform(0.005, 0.8), self.recorder.open)
+        self.after(0.5, self._see)
+        self.after(0.1, self._go_on)
 
-    def _open(self) -> None:
-        """A clip begins, under a name of its own."""
-        if self.stalled or self.ending or self.clip is not None:
+    def _go_on(self) -> None:
+        self.recorder.record()
+        self.after(2.0 if self.world.calm else 0.3, self._go_on)
+
+    def lose_camera(self, seconds: float) -> None:
+        """The connection to the camera is lost, and made again after some time: its times begin anew, and the recorder refuses all frames
+        for as long as the old one had lasted."""
+        if not self.camera.there:
             return
-        world, chance = self.world, self.world.chance
-        stamp = datetime.fromtimestamp(world.wall() // SECOND, UTC)
-        day = self.root / f"{stamp:%Y-%m-%d}"
-        day.mkdir(exist_ok=True)
-        for number in itertools.count(1):
-            tail = "" if number == 1 else f"-{number}"
-            path = day / f"event-Monitor-{self.monitor_id}-0-{stamp:%H-%M-%S}{tail}.mkv"
-            if not path.exists():
-                break
-        path.touch()
-        os.utime(path, ns=(world.wall() * 1000,) * 2)
-        trigger = "continuous" if self.continuous else chance.choice(["motion", "detection"])
-        clip = self.clip = Clip(len(world.clips) + 1, self, path, trigger)
-        world.clips[clip.number] = clip
-        world.tell(f"worker {self.monitor_id} opens clip {clip.number} as {path.name}")
-        self._log(f"store: recording_opening token={clip.token} cause={trigger}")
-        self.say(EVENT_RECORDING_OPENING, RecordingOpening(clip.token, trigger))
-        # Some are so short that the next one, by its name, may be of the same event.
-        length = 45.0 if world.calm else chance.choice((chance.uniform(0.3, 2.0), chance.uniform(3.0, 12.0)))
-        self._after(length, self._close, clip)
+        self.recorder.record()
+        self.camera.go()
+        self.world.tell(f"worker {self.monitor_id} has lost its camera")
+        self.say(OTHER_EVENTS, StreamState("StreamDisconnected"))
+        self.say(OTHER_EVENTS, StreamState("StreamReconnecting", attempt=1))
+        self.after(seconds, self._camera_came)
 
-    def _close(self, clip: Clip | None = None) -> None:
-        """The clip is finished; the next one follows at once, or when something moves again."""
-        if self.stalled or self.clip is None or (clip is not None and clip is not self.clip):
-            return
-        clip = self.clip
-        self._record(False)
-        if self.clip is None:
-            return
-        self.clip = None
-        self._save(clip)
-        if not self.ending:
-            self._after(0.0002 if self.continuous else self.world.chance.uniform(0.5, 3.0), self._open)
+    def _camera_came(self) -> None:
+        self.camera.come()
+        self.recorder.record()
+        self.recorder.refuses_until = self.world.seconds() + self.camera.lasted
+        self.world.tell(f"worker {self.monitor_id} has its camera again")
+        self.say(OTHER_EVENTS, StreamState("StreamConnected"))
 
-    def _save(self, clip: Clip) -> None:
-        """A finished clip holds all its pictures, one at least, and there is a sidecar beside it."""
-        clip.ended_at, clip.saved = self.world.seconds(), True
-        self._write(clip, max(1, clip.frames, self._due(clip)))
-        if not clip.deleted:
-            told = {"cause": clip.trigger, "text": "", "path": str(clip.path)}
-            Path(f"{clip.path}.json").write_text(json.dumps(told))
-        event_id = clip.event_id
-        if self.world.troubles.misnamed and self.world.chance.random() < 0.4:
-            event_id = self.world.chance.randint(1, 30)
-        self.world.tell(f"worker {self.monitor_id} saves clip {clip.number} as {clip.path.name}")
-        self.say(
-            EVENT_RECORDING_SAVED,
-            RecordingSaved(str(clip.path), event_id, clip.trigger, clip.frames / RATE, clip.frames, None),
-        )
-
-    def _record(self, again: bool = True) -> None:
-        """The next frames."""
-        clip = self.clip
-        if clip is not None and not self.stalled and self._still_there(clip):
-            if self.world.seconds() - clip.begun >= clip.buffered:
-                self._write(clip, self._due(clip))
-            if clip.target is not None and not clip.deleted:
-                target, clip.target = clip.target, None
-                target.parent.mkdir(parents=True, exist_ok=True)
-                clip.path.rename(target)
-                clip.path = target
-        if again:
-            self._after(2.0 if self.world.calm else 0.3, self._record)
-
-    def _still_there(self, clip: Clip) -> bool:
-        """A worker writes on whatever becomes of its file's name, but nobody but ZoneMinder may touch that while it does."""
-        if not clip.deleted and not clip.path.exists():
-            self.world.never(f"clip {clip.number} is being recorded, and is not at {clip.path} any more")
-            self.clip = None
-            return False
-        return True
-
-    def _due(self, clip: Clip) -> int:
-        """How many frames there are to be by now."""
-        before = 0 if self.continuous else PRE_ROLL * RATE
-        return before + round((self.world.seconds() - clip.begun) * RATE)
-
-    def _write(self, clip: Clip, frames: int) -> None:
-        if frames <= clip.frames:
-            return
-        if clip.frames == 0 and not clip.deleted:
-            clip.path.write_text(f"clip {clip.number}\n")
-        clip.frames = frames
-        if not clip.deleted:
-            wall = self.world.wall() * 1000
-            os.utime(clip.path, ns=(wall, wall))
+    def change_stream(self) -> None:
+        """The camera sends something else from now on: another codec, of a new generation."""
+        self.codec = HEVC if self.codec == H264 else H264
+        self.generation += 1
+        self.world.tell(f"worker {self.monitor_id} is at generation {self.generation}")
+        if self.link is not None:
+            self.link.greet()
 
     def _see(self) -> None:
         """Something moves."""
         chance = self.world.chance
-        if not self.stalled and not self.ending:
+        if not self.stalled and not self.ending and self.camera.there:
             self.glimpse()
-        self._after(5.0 if self.world.calm else chance.uniform(0.1, 1.5), self._see)
+        self.after(5.0 if self.world.calm else chance.uniform(0.1, 1.5), self._see)
 
     def glimpse(self) -> None:
         """It detects something."""
@@ -227,7 +177,7 @@ class Worker:
         if self.stalled:
             self.ending = False
             return
-        self._close()
+        self.recorder.close()
         self.end(0)
 
     def say(self, code: int, detail: Any) -> None:
@@ -259,7 +209,7 @@ class Worker:
             if clip.worker is self and (ended is None or (on_either_side and ended > self.world.seconds() - 1.0)):
                 clip.disturbed = True
 
-    def _log(self, line: str) -> None:
+    def log(self, line: str) -> None:
         if self.host is not None and not self.host.dead:
             self.host.callLater(0.001, self.protocol.outReceived, f"{line}\n".encode())
 
@@ -267,20 +217,44 @@ class Worker:
 
     def assign(self, told: dict[str, Any]) -> None:
         """The answer to an opening."""
-        if not self.world.committed(told["event_id"]) and told["event_id"] not in self.world.deleted:
+        gone = self.world.failed_over or told["event_id"] in self.world.deleted
+        if not gone and not self.world.committed(told["event_id"]):
             self.world.never(
                 f"worker {self.monitor_id} was told of event {told['event_id']}, which is not in the database"
             )
-        if self.clip is not None and self.clip.token == told["clip_token"]:
-            self.clip.event_id = told["event_id"]
-            self.clip.assigned_at = self.world.seconds()
-            self.clip.target = Path(told["dir"]) / told["video_name"]
+        self.recorder.assign(told)
+
+
+class Orphan:
+    """What a worker has started and left behind, with its lock; in the worker's group, unless it has made one of its own."""
+
+    argv = ("/usr/bin/helper", "--of", "zm-core")
+
+    def __init__(self, worker: Worker, *, same_group: bool) -> None:
+        self.world = worker.world
+        self.machine = worker.machine
+        self.lock = os.dup(worker.lock)
+        self.monitor_id = worker.monitor_id
+        self.pid = _next_pid(self.world)
+        self.group = worker.group if same_group else self.pid
+        self.started = len(self.world.workers)
+        self.born = self.world.rightNow
+        self.world.orphans.append(self)
+
+    def take(self, number: int) -> None:
+        self.world.callLater(0.0, self.end)
+
+    def end(self) -> None:
+        if self in self.world.orphans:
+            self.world.orphans.remove(self)
+            os.close(self.lock)
+            self.world.tell(f"what worker {self.monitor_id} left behind ends")
 
 
 def _next_pid(world: World) -> int:
     """A number that no living process has; sometimes one that a dead one had."""
-    used = {worker.pid for worker in world.workers}
-    free = sorted(used - {worker.pid for worker in world.living()})
+    used = {one.pid for one in (*world.workers, *world.orphans)}
+    free = sorted(used - {pid for one in (*world.living(), *world.orphans) for pid in (one.pid, one.group)})
     if free and world.chance.random() < 0.1:
         return world.chance.choice(free)
     return FIRST_PID + len(used)

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.task import Clock
 
+from tests.simulation.storage import Storage
+
 if TYPE_CHECKING:
     from tests.simulation.clips import Clip
     from tests.simulation.links import Link
-    from tests.simulation.workers import Worker
+    from tests.simulation.workers import Orphan, Worker
 
 SECOND = 1_000_000
-START_US = 1_795_338_650 * SECOND
+TWO_MACHINES = 0.15
 
-MONITORS = {1: "Record", 2: "Modect"}
-"""One that records without a break, one that records when something moves."""
+SEASONS = {
+    "none": (0.8, "UTC", datetime(2026, 11, 22, 9, 10, 50, tzinfo=UTC)),
+    "autumn": (0.0, "Europe/Berlin", datetime(2026, 10, 25, 0, 59, 30, tzinfo=UTC)),
+    "spring": (0.1, "Europe/Berlin", datetime(2027, 3, 28, 0, 59, 30, tzinfo=UTC)),
+}
+"""How often, the zone of hosts and database, and when it is at first: in some, daylight saving begins or ends within a minute."""
+
+MONITORS = {1: "Record", 2: "Modect", 3: "Record"}
+"""Those that record without a break, and one that records when something moves."""
+
+SERVERS = ((1, 2), (3,))
+"""The monitors of each machine, where there are two; else there are those of the first."""
 
 STORAGES = {1: "events", 2: "events2"}
 """Where recordings go, by the storage's id: below the world's directory."""
@@ -41,7 +54,7 @@ class Troubles:
     forks: bool = False
 
     spool: str = ""
-    """The spool's disk fails: before a thing is done, or after."""
+    """The spool's disk fails: before a thing is done, or after; or it is full."""
 
     storage: bool = False
     """The storages give errors: before a thing is done, or after."""
@@ -59,24 +72,29 @@ class World(Clock):
         super().__init__()
         self.rightNow = 1_000.0
         self.directory = directory
-        self.roots = {storage_id: directory / name for storage_id, name in STORAGES.items()}
+        self.storages = {storage_id: Storage(directory / name) for storage_id, name in STORAGES.items()}
         self.chance = random.Random(seed)
+        season = self.chance.choices(list(SEASONS), [often for often, _, _ in SEASONS.values()])[0]
+        _, self.zone, start = SEASONS[season]
+        self.zone_changes = season != "none"
+        self.start_us = round(start.timestamp()) * SECOND
+        self.failed_over = False
         self.stepped_us = 0
         self.calm = False
         self.troubles = Troubles()
         self.trace: list[str] = []
         self.violations: list[str] = []
         self.workers: list[Worker] = []
+        self.orphans: list[Orphan] = []
         self.links: list[Link] = []
         self.clips: dict[int, Clip] = {}
-        self.torn: set[Path] = set()
-        """Files of clips that a power cut has emptied."""
+        self._torn: set[tuple[str, ...]] = set()
         self.deleted: set[int] = set()
         """Events that ZoneMinder has deleted."""
         self.committed: Callable[[int], bool] = lambda event_id: False
 
     def wall(self) -> int:
-        return START_US + round((self.rightNow - 1_000.0) * SECOND) + self.stepped_us
+        return self.start_us + round((self.rightNow - 1_000.0) * SECOND) + self.stepped_us
 
     def tell(self, text: str) -> None:
         text = text.replace(str(self.directory), "")
@@ -102,11 +120,28 @@ class World(Clock):
         seconds = self.chance.choice([0.5, 2.0, 6.0]) * self.chance.uniform(0.5, 1.5)
         self.callLater(seconds, setattr, troubles, name, before)
 
+    def tear(self, path: Path) -> None:
+        """A power cut has emptied the file of a clip."""
+        path.write_text("")
+        self._torn.add(path.relative_to(self.directory).parts[1:])
+
+    def mount(self, storage: Storage) -> None:
+        """A storage is back; what was written beneath is not to be seen any more."""
+        if not storage.mounted:
+            self._torn |= {path.relative_to(self.directory).parts[1:] for path in storage.root.rglob("*.mkv")}
+            self.tell(f"{storage.root} is mounted again")
+            storage.mount()
+
+    def was_torn(self, path: Path) -> bool:
+        """Whether a file of a clip is empty, or gone, for no fault of ours; be its storage mounted or not."""
+        return path.relative_to(self.directory).parts[1:] in self._torn
+
     def living(self, monitor_id: int | None = None) -> list[Worker]:
         return [w for w in self.workers if w.alive and monitor_id in (None, w.monitor_id)]
 
     def kill_group(self, pid: int, number: int) -> None:
-        worker = next((worker for worker in self.living() if worker.pid == pid), None)
-        if worker is None:
+        group = [one for one in (*self.living(), *self.orphans) if one.group == pid]
+        if not group:
             raise ProcessLookupError
-        worker.take(number)
+        for one in group:
+            one.take(number)

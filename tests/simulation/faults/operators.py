@@ -46,7 +46,7 @@ def change_function(simulation: Simulation) -> None:
 
 def change_storage(simulation: Simulation) -> None:
     simulation.change(
-        simulation.some_monitor(), "StorageId", simulation.world.chance.choice(list(simulation.world.roots))
+        simulation.some_monitor(), "StorageId", simulation.world.chance.choice(list(simulation.world.storages))
     )
 
 

@@ -74,7 +74,7 @@ def cut_power(simulation: Simulation, *, tear: bool = False) -> None:
     simulation.disturb()
     machine.cut_power()
     for number, path in clip_files(world) if tear else ():
-        if not world.clips[number].deleted and world.chance.random() < 0.5:
+        if path.exists() and not world.clips[number].deleted and world.chance.random() < 0.5:
             _tear(simulation, number, path)
     journal = machine.directory / "state" / "spool" / "spool.db-wal"
     if journal.exists() and world.chance.random() < 0.5:
@@ -91,9 +91,8 @@ def _tear(simulation: Simulation, number: int, path: Path) -> None:
     fate, sidecar = world.chance.random(), Path(f"{path}.json")
     if fate < 0.4:
         world.tell(f"clip {number} is empty after the power cut")
-        path.write_text("")
+        world.tear(path)
         clip.frames, clip.torn = 0, True
-        world.torn.add(path)
     elif sidecar.exists():
         if fate < 0.7:
             sidecar.write_text("")
@@ -111,6 +110,7 @@ FAULTS: Faults = {
     "we hand over": (1, hand_over),
     "the clock is set": (1, set_clock(-1.0, 0.5, 3.0, 40.0)),
     "the clock jumps forward": (1, set_clock(90.0, 3600.0)),
+    "the clock jumps by days": (1, set_clock(2 * 86_400.0, 40 * 86_400.0)),
     "the clock jumps back": (1, set_clock(-3600.0, -90.0, -10.0)),
     "the power is cut": (2, cut_power),
     "the power is cut, and clips are torn": (2, lambda simulation: cut_power(simulation, tear=True)),

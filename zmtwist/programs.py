@@ -41,11 +41,12 @@ def find_worker(worker: WorkerConfig, ours: Mapping[str, str]) -> Program | None
 
 
 def plugin_kinds(program: Program) -> frozenset[str] | None:
-    """The kinds of plugins that a worker finds (`plugins/<kind>/<kind>.so` in its directory); None of the simulator, which needs none."""
-    if Path(program.path).name == SIMULATOR:
+    """The kinds of plugins that a worker finds (`plugins/<kind>/<kind>.so` in its directory); None of a simulator without such a folder,
+    which then has all."""
+    folder = Path(program.directory, "plugins")
+    if Path(program.path).name == SIMULATOR and not folder.is_dir():
         return None
-    found = Path(program.directory, "plugins").glob("*/*.so")
-    return frozenset(file.stem for file in found if file.stem == file.parent.name)
+    return frozenset(file.stem for file in folder.glob("*/*.so") if file.stem == file.parent.name)
 
 
 def find_infer(share: ShareInferenceConfig, worker: WorkerConfig, ours: Mapping[str, str]) -> Program | None:

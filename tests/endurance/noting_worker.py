@@ -13,7 +13,7 @@ from pathlib import Path
 
 from zmtwist.sim import main as simulator
 
-SAVED = re.compile(r"store: saved (.+) \((\d+) frames\)$")
+SAVED = re.compile(r"store: closed clip (.+) \(event_id=.*, frames=(\d+)\)$")
 
 
 def main() -> None:

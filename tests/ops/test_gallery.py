@@ -159,7 +159,7 @@ async def test_a_clip_as_mp4(shop, tmp_path):
     path = shop.event(1) / "1-video.mkv"
     clip = camera.clip(str(path))
     for packet in packets:
-        clip.write(packet)
+        clip.write(packet, packet.pts_us)
     clip.close()
     at = "/api/events/{}/clip.mp4"
     answer = await ask(shop.served.path, at.format(1))

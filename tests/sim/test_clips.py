@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -78,16 +79,30 @@ def test_an_open_clip_grows_under_its_assigned_name(start: Start, tmp_path: Path
 
 
 def test_a_pre_roll_is_in_the_clip(start: Start, tmp_path: Path) -> None:
-    store = node("store", mode="event", root=str(tmp_path / "e"), pre_roll_sec=0.5, post_roll_sec=0.3)
-    sim = start(document(node("motion_gate"), store), f"{FAST},first=0.8,present=0.5,period=60")
+    store = node("store", mode="event", root=str(tmp_path / "e"), pre_roll_sec=0, post_roll_sec=0.3)
+    sim = start(document(node("motion_gate"), store), f"{FAST},first=2.8,present=0.5,period=60")
     client = sim.connect()
     opening = client.event(0x0304)
     assert opening.detail.trigger == "motion"
     saved = client.event(0x0303).detail
     assert saved.cause == "motion"
-    # 0.5 s before (back to a keyframe), 0.45 s of motion, 0.3 s after.
-    assert 1.2 <= saved.duration <= 1.5
+    # 2 s before (back to a keyframe), 0.45 s of motion, 0.3 s after.
+    assert 2.7 <= saved.duration <= 3.0
     assert decoded(saved.path)[1] == saved.frames
+
+
+def test_a_killed_workers_small_clip_has_no_bytes(start: Start, tmp_path: Path) -> None:
+    """The muxer keeps 32 KiB to itself, so that a small clip is not on the disk before it is closed."""
+    for tuning in (FAST, "light,fps=20,gop=0.2,media_bytes=100"):
+        root = tmp_path / tuning[:5]
+        sim = start(document(node("store", root=str(root), max_secs=60)), tuning)
+        client = sim.connect()
+        for _ in range(5):
+            client.until(is_media)
+        (clip,) = root.glob("*/*.mkv")
+        sim.terminate(signal.SIGKILL)
+        sim.ended()
+        assert clip.stat().st_size == 0
 
 
 def test_what_clients_get_decodes_with_the_hellos_parameters(start: Start) -> None:
@@ -112,14 +127,24 @@ def test_every_group_of_pictures_begins_with_a_keyframe_on_time() -> None:
     assert split_units(packets[10].raw)[0][0] & 0x1F == 5
 
 
-def test_a_placeholder_is_a_file_that_players_take(tmp_path: Path) -> None:
-    camera = LightCamera((320, 240), 10, 1, 400)
-    clip = camera.clip(str(tmp_path / "light.mkv"))
-    assert decoded(str(tmp_path / "light.mkv"))[1] == 1
+def test_a_placeholder_is_a_file_that_players_take_and_of_the_clips_size(tmp_path: Path) -> None:
+    camera, path = LightCamera((320, 240), 10, 1, 4000), tmp_path / "light.mkv"
+    clip = camera.clip(str(path))
+    sizes = []
     for at in range(30):
-        clip.write(camera.packet(at * 100_000, 0, None))
+        clip.write(camera.packet(at * 100_000, 0, None), at * 100_000)
+        sizes.append(path.stat().st_size)
+    assert sorted(set(sizes)) == [at * 32768 for at in range(5)]
+    assert decoded(str(path)) == (pytest.approx(2.6, abs=0.5), 1)
     clip.close()
-    assert decoded(str(tmp_path / "light.mkv")) == (pytest.approx(3.0), 1)
+    assert decoded(str(path)) == (pytest.approx(3.0), 1)
+    assert path.stat().st_size == 27 * 4000 + 3 * 16000
+
+
+def test_frames_that_refer_to_later_ones_come_after_these(tmp_path: Path) -> None:
+    camera = LightCamera((320, 240), 10, 1, 400, bframes=2)
+    times = [camera.packet(at * 100_000, 0, None).pts_us // 100_000 for at in range(11)]
+    assert times == [0, 3, 1, 2, 6, 4, 5, 9, 7, 8, 10]
 
 
 def shapes(data: bytes) -> dict[tuple[int, str], tuple[tuple[int, ...], tuple[str, ...]]]:

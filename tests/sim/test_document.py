@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from tests.sim.harness import document, node
-from zmtwist.sim.document import FileInput, NotFound, NotLoadable, Stage, UnknownPlugin, load, scan_streams, understand
+from zmtwist.sim.document import (
+    KINDS,
+    FileInput,
+    NotLoadable,
+    Stage,
+    UnknownPlugin,
+    load,
+    plugins_in,
+    scan_streams,
+    understand,
+)
 
 
 def rtsp(url: str, **more: Any) -> bytes:
@@ -27,13 +37,37 @@ def test_the_captures_documents_are_understood(pytestconfig: pytest.Config) -> N
     assert store.trigger_types == ("motion",)
 
 
-def test_config_and_the_nodes_own_stream_filter_count_too() -> None:
+def test_config_counts_before_cfg_and_a_nodes_own_stream_filter_not_at_all() -> None:
     detector = {"id": "d", "kind": "decode_detect", "config": {"hw": "auto"}, "stream_filter": [1]}
-    recorder = {"id": "s", "kind": "store", "config": {"root": "/e"}, "stream_filter": [0]}
+    recorder = {"id": "s", "kind": "store", "cfg": {"root": "/c"}, "config": {"root": "/e", "stream_filter": [0]}}
     pipeline = understand(json.dumps(document(detector, recorder)).encode(), 7)
-    assert Stage("decode_detect", 1) in pipeline.stages
-    assert pipeline.store is not None
-    assert (pipeline.store.monitor_id, pipeline.store.max_secs, pipeline.store.mode) == (7, 300, "continuous")
+    assert Stage("decode_detect") in pipeline.stages
+    store = pipeline.store
+    assert store is not None
+    assert (store.monitor_id, store.max_secs, store.mode, store.root) == (7, 300, "continuous", "/e")
+    assert store.takes(0) and not store.takes(1)
+
+
+def test_what_a_decoder_does_not_pass_on_is_not_seen_below_it() -> None:
+    tree = node("decode_ffmpeg", node("motion_gate"), node("zones", stream_filter=[2]), stream_filter=[1])
+    stages = {stage.kind: stage for stage in understand(json.dumps(document(tree)).encode(), 7).stages}
+    assert [stages["motion_gate"].sees(stream) for stream in (0, 1)] == [False, True]
+    assert stages["zones"].streams == (2,)
+    assert stages["capture_file"].sees(0) and stages["capture_file"].sees(1)
+
+
+def test_the_plugins_are_those_of_the_folder_if_there_is_one(tmp_path: Path) -> None:
+    assert plugins_in(tmp_path) == KINDS
+    for kind in ("store", "capture_file", "empty"):
+        (tmp_path / "plugins" / kind).mkdir(parents=True)
+    (tmp_path / "plugins/store/store.so").touch()
+    (tmp_path / "plugins/capture_file/capture_file.so").touch()
+    (tmp_path / "plugins/empty/other.so").touch()
+    kinds = plugins_in(tmp_path)
+    assert kinds == {"store", "capture_file"}
+    understand(json.dumps(document(node("store", root="/e"))).encode(), 3, kinds)
+    with pytest.raises(UnknownPlugin, match=r"plugins/motion_gate/motion_gate\.so: cannot open shared object file"):
+        understand(json.dumps(document(node("motion_gate"))).encode(), 3, kinds)
 
 
 def test_a_document_without_input_or_recorder_is_taken_as_it_is() -> None:
@@ -66,8 +100,8 @@ def test_an_unknown_plugin_is_named_wherever_it_stands() -> None:
         understand(json.dumps(document(node("decode_ffmpeg", node("teleport")))).encode(), 3)
 
 
-def test_a_missing_document_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="No such file"):
+def test_a_missing_document_is_not_loadable(tmp_path: Path) -> None:
+    with pytest.raises(NotLoadable, match="No such file"):
         load(str(tmp_path / "none.json"), 3)
 
 

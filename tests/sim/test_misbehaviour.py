@@ -85,7 +85,7 @@ def test_an_input_that_ends_leaves_the_clip_open_until_the_stop_here_without_bye
     store = node("store", root=str(tmp_path / "e"), max_secs=60)
     sim = start(document(store, loop=False), f"{LIGHT},length=0.5,no_bye")
     client = sim.connect()
-    sim.wait_log("end of file")
+    sim.wait_log("EOF reached")
     sim.terminate()
     *_, saved = client.to_the_end()
     assert saved.detail.frames == 10
@@ -177,7 +177,7 @@ def test_clip_error_keeps_the_own_name_and_the_id(start: Start, tmp_path: Path) 
     saved = client.event(0x0303).detail
     assert saved.event_id == 7
     assert Path(saved.path).name.startswith("event-Monitor-3-0-")
-    assert "cannot rename" in sim.log
+    assert "could not move clip to" in sim.log
 
 
 def test_bind_delay_flood_and_growth(start: Start) -> None:

@@ -66,10 +66,12 @@ def test_each_stage_says_its_own_and_only_its_own() -> None:
     thing = YARD.at(13.5)
     assert thing is not None
     kinds = ["motion_gate", "motion_pixel_diff", "decode_detect", "tracker", "describe_vlm", "store", "output_mqtt"]
-    stages = [Stage(kind, stream_id=1) for kind in kinds]
+    stages = [Stage(kind, (1,)) for kind in kinds] + [Stage("motion_gate", (0,))]
 
     def said(detect: bool, new: bool) -> list[tuple[int, str]]:
-        found = sightings(stages, thing, monitor_id=3, pts_us=1_500_000, changed=90, frame=15, detect=detect, new=new)
+        found = sightings(
+            stages, thing, monitor_id=3, stream_id=1, pts_us=1_500_000, changed=90, frame=15, detect=detect, new=new
+        )
         assert all(sighting.detail.get("stream_id", 1) == 1 for sighting in found)
         return [(sighting.code, sighting.kind) for sighting in found]
 

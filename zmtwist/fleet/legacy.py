@@ -21,7 +21,6 @@ from zmtwist.fleet.ledger import InThread, Ledger, captures, setting
 from zmtwist.fleet.procfs import Seen
 from zmtwist.fleet.zmdc import NoAnswer, Zmdc, started, stopping
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.redact import clean, mask
 
 FAST_SECONDS = 0.5
 """Between two looks while a capture daemon is expected to end."""
@@ -298,4 +297,4 @@ class Handover:
 
 
 def _short(reply: str) -> str:
-    return clean(mask(reply[:1000]))[:200] or "it said nothing"
+    return " ".join(reply.split())[:200] or "it said nothing"

@@ -44,6 +44,7 @@ class Camera:
         self.width, self.height = size
         self.frame_us = round(1_000_000 / fps)
         self._name = name
+        self._frames = 0
         self._codec = codec = av.CodecContext.create("libx264", "w")
         codec.width, codec.height = size
         codec.pix_fmt = "yuv420p"
@@ -74,7 +75,9 @@ class Camera:
         clock = time.strftime("%H:%M:%S", time.localtime(wall)) + f".{int(wall * 10) % 10}"
         frame = self._blank()
         frame.planes[0].update(bytes(self._pattern.draw(clock, thing.box if thing is not None else None)))
-        frame.pts, frame.time_base = pts_us, MICROSECONDS
+        # The encoder's own times go on where the camera's begin anew.
+        frame.pts, frame.time_base = self._frames * self.frame_us, MICROSECONDS
+        self._frames += 1
         # With zerolatency each frame gives its packet at once.
         (encoded,) = self._codec.encode(frame)
         raw = bytes(encoded)
@@ -97,15 +100,12 @@ class MatroskaClip:
         self._container = av.open(path, "w", format="matroska")
         self._stream = self._container.add_stream_from_template(template)
         self._container.start_encoding()
-        self._origin: int | None = None
 
-    def write(self, packet: Packet) -> None:
-        """Append one packet; the first one's time becomes 0."""
-        if self._origin is None:
-            self._origin = packet.pts_us
+    def write(self, packet: Packet, offset_us: int) -> None:
+        """See `Clip`."""
         out = av.Packet(packet.raw)
         out.stream, out.time_base = self._stream, MICROSECONDS
-        out.pts = out.dts = packet.pts_us - self._origin
+        out.pts = out.dts = offset_us
         out.duration = self._frame_us
         out.is_keyframe = packet.keyframe
         self._container.mux_one(out)

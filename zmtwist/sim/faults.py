@@ -37,6 +37,7 @@ class Faults:
             (tuning.crash_after, self._crash),
             (tuning.mute, self._mute),
             (tuning.stall, self._stall),
+            (tuning.freeze, lambda: os.kill(os.getpid(), signal.SIGSTOP)),
             (tuning.malformed, self._malformed),
             (tuning.untrusted, self._untrusted),
             (_BEAT if tuning.rss or tuning.flood else None, self._waste),

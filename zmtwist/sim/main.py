@@ -6,14 +6,15 @@ It takes the real worker's options, reads the same pipeline document, serves the
 Instead of cameras it has a test pattern with an object that comes and goes; it sends video only, no audio.
 
 `capture_file` is a synthetic camera where its path exists or begins with `sim:`, else the input fails as a missing file does;
-`capture_rtsp_multi` is one for every address that survives the worker's plain-text scanner. Motion and detector stages report the
-object, `store` records. There is no plugin folder, so the working directory does not matter.
+`capture_rtsp_multi` is one for every address that survives the worker's plain-text scanner; with `dial` whoever listens there says when
+frames come. Motion and detector stages report the object, `store` records. Where the working directory has a folder `plugins`, it has just
+those plugins of which there is a `plugins/<kind>/<kind>.so` (an empty file will do), else all.
 
 The process is one loop over `selectors` and `sched`: a blocked send then stops the capture, the recorder and the reaction to SIGTERM, just
 as in the real worker, and hundreds of them start fast and stay small (Twisted's reactor alone would cost each 25 MB and half a second).
 
-Exit status: 0 after SIGTERM or SIGINT, 1 usage, 2 no pipeline found, 3 pipeline not loadable, 4 a plugin could not be loaded, 5 socket
-could not be bound.
+Exit status: 0 after SIGTERM or SIGINT, 1 usage, 3 pipeline not there or not loadable, 4 a plugin could not be loaded, 5 socket could not be
+bound.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from contextlib import suppress
 from pathlib import Path
 from sched import scheduler
 
-from zmtwist.sim.document import NotFound, NotLoadable, Pipeline, UnknownPlugin, load
+from zmtwist.sim.document import NotLoadable, Pipeline, UnknownPlugin, load, plugins_in
 from zmtwist.sim.server import NotBound, Server
 from zmtwist.sim.tuning import HELP, VARIABLE, BadTuning, Tuning, parse_tuning
 from zmtwist.sim.video import LightCamera, Source
 from zmtwist.sim.worker import Worker
 
-USAGE, NOT_FOUND, NOT_LOADABLE, NO_PLUGIN, NOT_BOUND = 1, 2, 3, 4, 5
+USAGE, NOT_LOADABLE, NO_PLUGIN, NOT_BOUND = 1, 3, 4, 5
 _OPTIONS = ("--pipeline", "--socket", "--monitor-id")
 _RINGS = "/dev/shm/zm_shmring_"  # noqa: S108 (the real worker's name)
 _RING_BYTES = 256 * 1024 * 1024
@@ -91,30 +92,29 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     if tuning.exit is not None:
         return tuning.exit
     try:
-        return _serve(load(path, monitor_id), socket_path, monitor_id, tuning)
-    except NotFound as error:
-        log_error(f"[PLUGIN][ERROR] pipeline not found: {error}")
-        return NOT_FOUND
+        kinds = plugins_in(Path.cwd()).difference(tuning.without.split("+"))
+        return _serve(load(path, monitor_id, kinds), socket_path, monitor_id, tuning)
     except NotLoadable as error:
-        log_error(f"[PLUGIN][ERROR] pipeline not loadable: {error}")
+        log_error(f"{error}\nFailed to load pipeline: {path}")
         return NOT_LOADABLE
     except UnknownPlugin as error:
-        log_error(f"[PLUGIN][ERROR] {error}")
+        log_error(f"Failed to load plugin: {error}\nFailed to load plugins for pipeline.")
         return NO_PLUGIN
     except NotBound as error:
-        log_error(f"[WorkerLink] cannot bind {error}")
+        log_error(f"[WorkerLink] {error}\nFailed to start worker link at {socket_path}")
         return NOT_BOUND
 
 
-def make_camera(name: str, tuning: Tuning) -> Source:
-    """The camera that the tuning asks for. Raises `UnknownPlugin` where it needs PyAV and that is missing."""
+def make_camera(name: str, tuning: Tuning, stream_id: int = 0) -> Source:
+    """The camera of a stream that the tuning asks for. Raises `UnknownPlugin` where it needs PyAV and that is missing."""
+    size = tuning.dimensions if stream_id == 0 else tuning.second
     if tuning.light:
-        return LightCamera(tuning.dimensions, tuning.fps, tuning.gop, tuning.media_bytes)
+        return LightCamera(size, tuning.fps, tuning.gop, tuning.media_bytes, tuning.bframes)
     try:
         from zmtwist.sim.camera import Camera
     except ImportError as error:
         raise UnknownPlugin(f"real video needs PyAV ({error}): install zmtwist[sim], or set {VARIABLE}=light") from None
-    return Camera(name, tuning.dimensions, tuning.fps, tuning.gop)
+    return Camera(name, size, tuning.fps, tuning.gop)
 
 
 class _Stop:
@@ -143,11 +143,24 @@ def _serve(pipeline: Pipeline, socket_path: str, monitor_id: int, tuning: Tuning
     """Be a worker until told to stop. Raises `UnknownPlugin` or `NotBound`."""
     stop = _Stop(tuning.refuse_term)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it may be told to crash
-    source = make_camera(pipeline.name, tuning)
     schedule = scheduler(time.monotonic, _at_once)
-    server = Server(socket_path, schedule, lambda text: log(f"[WorkerLink] {text}"), stats_seconds=tuning.stats)
-    server.watch(stop.readable)
-    worker = Worker(pipeline, monitor_id, tuning, source, server, schedule, log)
+    server = Server(
+        socket_path,
+        schedule,
+        lambda text: log(f"[WorkerLink] {text}"),
+        monitor_id=monitor_id,
+        stats_seconds=tuning.stats,
+    )
+    server.watch(stop.readable, lambda: stop.readable.recv(64))
+    worker = Worker(
+        pipeline,
+        monitor_id,
+        tuning,
+        lambda stream_id: make_camera(pipeline.name, tuning, stream_id),
+        server,
+        schedule,
+        log,
+    )
     ring = Path(f"{_RINGS}{monitor_id}") if tuning.shm else None
     if ring is not None:
         with ring.open("wb") as file:

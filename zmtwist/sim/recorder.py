@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from zmtwist.sim.document import Store
+from zmtwist.sim.document import DEFAULT_TRIGGERS, Store
 from zmtwist.sim.video import Clip, Packet
 from zmtwist.wire.details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 
@@ -43,25 +44,41 @@ class _Open:
         self.event_id = 0
         self.frames = 0
         self.first_us = self.last_us = 0
+        self.written_us = 0
         self.target: Path | None = None
+        self.descriptions: list[Mapping[str, Any]] = []
 
-    def write(self, packet: Packet) -> None:
-        with suppress(OSError):  # what did not fit is told at the close
-            self.clip.write(packet)
-        self.frames += 1
-        # A first time of 0 counts as none yet, as in the captures: a run's first clip has one group of pictures more than the
-        # others, and its duration is short by one frame.
+    def write(self, packet: Packet) -> str | None:
+        """Count a packet, and write it unless the muxer refuses it; what went wrong, if anything did.
+
+        A first time of 0 counts as none yet, as in the captures: a run's first clip has one group of pictures more than the others, and its
+        duration is short by one frame. A packet from before the first one is put at the clip's beginning, where others lie already; so one
+        whose times began anew is refused, and all after it, until they have caught up with the clip's end.
+        """
         self.first_us = self.first_us or packet.pts_us
         self.last_us = packet.pts_us
+        self.frames += 1
+        offset = max(packet.pts_us - self.first_us, 0)
+        if offset < self.written_us:
+            return os.strerror(errno.EINVAL)
+        try:
+            self.clip.write(packet, offset)
+        except OSError as error:
+            return error.strerror
+        self.written_us = offset
+        return None
 
 
 class Recorder:
-    """Fed with every packet, in order; publishes openings and saves through `publish(code, detail)`."""
+    """Fed with every packet and every event, in order; publishes openings and saves through `publish(code, detail)`.
+
+    `open_clip` makes the file of a clip, for the packets of one capture stream.
+    """
 
     def __init__(
         self,
         store: Store,
-        open_clip: Callable[[str], Clip],
+        open_clip: Callable[[str, int], Clip],
         publish: Callable[[int, Mapping[str, Any]], None],
         log: Callable[[str, str], None],
         *,
@@ -77,53 +94,82 @@ class Recorder:
         self._clips = 0
         self._open: _Open | None = None
         self._ring: deque[Packet] = deque()
-        self._until_us = 0
+        self._triggered_us = 0
 
-    def frame(self, packet: Packet, trigger: str | None = None) -> None:
-        """Record one packet. `trigger` is the type of what was seen in its frame, if that is one of the store's triggers."""
+    def frame(self, packet: Packet, stream_id: int = 0) -> None:
+        """Record one packet of a capture stream."""
+        if not self._store.takes(stream_id):
+            return
         self._move()
-        if self._store.mode == "event":
-            self._event_frame(packet, trigger)
-        else:
-            self._segment_frame(packet, trigger)
-
-    def _segment_frame(self, packet: Packet, trigger: str | None) -> None:
-        current = self._open
-        if packet.keyframe and (
-            current is None or packet.pts_us - current.first_us >= self._store.max_secs * 1_000_000
-        ):
-            self._begin(CONTINUOUS, [packet], after=current)
-        elif current is not None:
-            current.write(packet)
-        if trigger is not None and self._store.mode == "both" and self._open is not None:
-            self._open.cause = trigger
-
-    def _event_frame(self, packet: Packet, trigger: str | None) -> None:
-        store = self._store
+        if self._store.mode != "event":
+            self._segment_frame(packet, stream_id)
+            return
         self._ring.append(packet)
         self._trim(packet.pts_us)
-        if trigger is not None:
-            self._until_us = packet.pts_us + round(store.post_roll_sec * 1_000_000)
-        if self._open is None:
-            if trigger is not None:
-                self._begin(trigger, list(self._ring))
-        elif packet.pts_us > self._until_us:
-            self.close()
+        current = self._open
+        if current is not None:
+            self._write(current, packet)
+            if packet.pts_us - self._triggered_us > self._store.post_roll_sec * 1_000_000:
+                self.close()
+
+    def event(self, kind: str, detail: Mapping[str, Any]) -> None:
+        """What a stage has published, of type `kind`: perhaps a trigger or a description, perhaps of a stream that is not recorded."""
+        store, stream_id = self._store, detail.get("stream_id", 0)
+        if not store.takes(stream_id):
+            return
+        if kind == "description" and self._open is not None:
+            self._open.descriptions.append(detail)
+        if store.mode == "continuous" or kind not in (store.trigger_types or DEFAULT_TRIGGERS):
+            return
+        if store.mode == "both":
+            if self._open is not None:
+                self._open.cause = kind
+            return
+        if self._open is None and self._ring:
+            self._begin(kind, list(self._ring), stream_id)
+        # After a reconnect this is in new times, the clip's end may be in old ones.
+        self._triggered_us = self._ring[-1].pts_us if self._ring else 0
+
+    def _segment_frame(self, packet: Packet, stream_id: int) -> None:
+        current = self._open
+        if current is None:
+            if packet.keyframe:
+                self._begin(CONTINUOUS, [packet], stream_id)
+        elif (
+            packet.keyframe
+            and current.first_us
+            and packet.pts_us - current.first_us >= self._store.max_secs * 1_000_000
+        ):
+            self._begin(CONTINUOUS, [packet], stream_id, after=current)
         else:
-            self._open.write(packet)
+            self._write(current, packet)
+
+    def _write(self, current: _Open, packet: Packet) -> None:
+        refused = current.write(packet)
+        if refused == os.strerror(errno.EINVAL):
+            at, end = max(packet.pts_us - current.first_us, 0), current.written_us
+            told = f"muxer in stream 0: {round(end / 1000)} >= {round(at / 1000)}"
+            self._log("ERROR", f"Application provided invalid, non monotonically increasing dts to {told}\n")
+        if refused is not None:
+            self._log("ERROR", f"store: write_frame failed: {refused}")
 
     def _trim(self, now_us: int) -> None:
-        """Keep whole groups of pictures, back to the last keyframe that is at least the pre-roll old, within the buffer's length."""
-        wanted = now_us - self._store.pre_roll_sec * 1_000_000
-        longest = now_us - self._store.max_buffer_sec * 1_000_000
-        ring = self._ring
-        keys = [packet.pts_us for packet in ring if packet.keyframe]
-        starts = [pts for pts in keys if pts >= longest]
-        begin = max((pts for pts in starts if pts <= wanted), default=starts[0] if starts else now_us)
-        while ring and ring[0].pts_us < begin:
+        """Keep what the next clip begins with: back to the last keyframe that is 2 s older than the pre-roll, and no more than the buffer
+        is to hold, even where that leaves a group of pictures without its keyframe. Packets with times of an older connection stay."""
+        ring, window = self._ring, self._store.window_us
+        begin = 0
+        for index, packet in enumerate(ring):
+            if packet.pts_us > now_us - window:
+                break
+            if packet.keyframe:
+                begin = index
+        for _ in range(begin):
+            ring.popleft()
+        oldest = now_us - self._store.longest_us
+        while ring[0].pts_us < oldest and any(packet.keyframe for packet in islice(ring, 1, None)):
             ring.popleft()
 
-    def _begin(self, cause: str, packets: list[Packet], after: _Open | None = None) -> None:
+    def _begin(self, cause: str, packets: list[Packet], stream_id: int, after: _Open | None = None) -> None:
         """Open a clip with `packets`; the one before it is closed first, and said to be saved right before the opening."""
         if after is not None:
             self._finish(after)
@@ -131,11 +177,11 @@ class Recorder:
         wall = self._wall()
         store = self._store
         try:
-            path = own_path(store.root, store.monitor_id, store.stream_id, wall)
+            path = own_path(store.root, store.monitor_id, stream_id, wall)
             path.parent.mkdir(parents=True, exist_ok=True)
-            clip = self._open_clip(str(path))
+            clip = self._open_clip(str(path), stream_id)
         except OSError as error:
-            self._log("ERROR", f"store: cannot open a clip under {store.root}: {error.strerror}")
+            self._log("ERROR", f"store: avio_open failed for {store.root}: {error.strerror}")
             if after is not None:
                 self._saved(after)
                 self._log_saved(after)
@@ -144,13 +190,14 @@ class Recorder:
         token = f"{store.monitor_id}-{int(wall)}-{self._clips}"
         self._open = current = _Open(path, clip, token, cause)
         for packet in packets:
-            current.write(packet)
+            self._write(current, packet)
         # Nothing comes between the two events, so that they leave within 0.2 ms as the real ones do; logging follows.
         if after is not None:
             self._saved(after)
         self._publish(EVENT_RECORDING_OPENING, {"clip_token": token, "event": "RecordingOpening", "trigger": cause})
         if after is not None:
             self._log_saved(after)
+        self._log("INFO", f"store: opened clip {path}")
         self._log("INFO", f"store: recording_opening token={token} cause={cause}")
 
     def _finish(self, current: _Open) -> None:
@@ -163,10 +210,10 @@ class Recorder:
         sidecar = {
             "cause": current.cause,
             "clip": current.path.name,
-            "descriptions": [],
+            "descriptions": current.descriptions,
             "duration_usec": current.last_us - current.first_us,
             "path": path,
-            "text": "",
+            "text": " | ".join(detail["text"] for detail in current.descriptions),
         }
         try:
             Path(path + ".json").write_text(json.dumps(sidecar))
@@ -185,7 +232,10 @@ class Recorder:
         self._publish(EVENT_RECORDING_SAVED, detail)
 
     def _log_saved(self, current: _Open) -> None:
-        self._log("INFO", f"store: saved {current.path} ({current.frames} frames)")
+        seconds = (current.last_us - current.first_us) / 1_000_000
+        told = f"event_id={current.event_id}, cause={current.cause}, duration={seconds:.2f}s, frames={current.frames}"
+        self._log("INFO", f"store: wrote sidecar {current.path}.json ({len(current.descriptions)} descriptions)")
+        self._log("INFO", f"store: closed clip {current.path} ({told})")
 
     def close(self) -> None:
         """Close and announce the open clip, if there is one."""
@@ -202,7 +252,6 @@ class Recorder:
         """
         current = self._open
         if current is None or current.token != token:
-            self._log("INFO", f"store: assignment for {token} ignored: not the open clip")
             return
         current.event_id = c_int(event_id)
         current.target = Path(directory) / video_name
@@ -217,6 +266,8 @@ class Recorder:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._rename(current.path, target)
         except OSError as error:
-            self._log("ERROR", f"store: cannot rename {current.path} to {target}: {error.strerror}")
+            told = f"could not move clip to {target} ({error.strerror}); keeping {current.path}"
+            self._log("WARN", f"store: {told}")
         else:
+            self._log("INFO", f"store: assigned event_id={current.event_id}, clip -> {target}")
             current.path = target

@@ -47,24 +47,31 @@ class Server:
         schedule: scheduler,
         log: Callable[[str], None],
         *,
+        monitor_id: int = 0,
         stats_seconds: float = 5.0,
     ) -> None:
+        self._monitor_id = monitor_id
         self.muted = False
         self.on_command: Callable[[Command], None] = _ignore
-        self._frames = self._events = 0
+        self._frames = self._events = self._generation = 0
         self._path = path
         self._schedule = schedule
         self._log = log
         self._stats_seconds = stats_seconds
         self._selector = selectors.DefaultSelector()
         self._clients: set[_Client] = set()
+        self._parameters: Hello | None = None
         self._hello: bytes = b""
         self._health: bytes = b""
         self._keyframe: bytes = b""
 
-    def watch(self, readable: socket.socket) -> None:
-        """Let `readable` end a `poll`; what comes in there is thrown away."""
-        self._selector.register(readable, selectors.EVENT_READ, None)
+    def watch(self, readable: socket.socket, heard: Callable[[], object]) -> None:
+        """Let `readable` end a `poll`, and call `heard` to read it."""
+        self._selector.register(readable, selectors.EVENT_READ, heard)
+
+    def forget(self, readable: socket.socket) -> None:
+        """Watch it no more."""
+        self._selector.unregister(readable)
 
     def bind(self) -> None:
         """Bind the socket with mode 0660 in place of whatever is there. Raises `NotBound`."""
@@ -75,19 +82,19 @@ class Server:
             self._listener.bind(self._path)
             self._listener.listen(MAX_CLIENTS)
         except OSError as error:
-            raise NotBound(f"{self._path}: {error.strerror or error}") from None
+            raise NotBound(f"bind({self._path}) failed: {error.strerror or error}") from None
         finally:
             os.umask(umask)
         self._selector.register(self._listener, selectors.EVENT_READ, self._listener)
-        self._log(f"listening on {self._path}")
+        self._log(f"listening on {self._path} (monitor {self._monitor_id})")
 
     def poll(self, timeout: float | None) -> None:
         """Wait for something to read, for at most `timeout` seconds (None: for ever), and deal with it."""
         for key, _ in self._selector.select(timeout):
-            if key.data is None:
-                key.fileobj.recv(_READ)  # type: ignore[union-attr]
-            elif key.data is self._listener:
+            if key.data is self._listener:
                 self._accept()
+            elif not isinstance(key.data, _Client):
+                key.data()
             elif key.data in self._clients:
                 self._read(key.data)
 
@@ -161,24 +168,40 @@ class Server:
         self._schedule.enter(self._stats_seconds, 0, self._stats, (client,))
 
     def hello(self, hello: Hello) -> None:
-        """Tell the video stream's parameters, now and to every later client."""
-        self._hello = encode_hello(hello)
+        """Tell the video's parameters, now and to every later client. There is one video stream on the wire, whatever the number of the
+        camera's: parameters that differ from those before begin a new generation, with sequence numbers and a keyframe of its own."""
+        if hello == self._parameters:
+            return
+        if self._parameters is not None:
+            self._generation += 1
+            self._frames, self._keyframe = 0, b""
+        self._parameters = hello
+        self._hello = encode_hello(msgspec.structs.replace(hello, generation=self._generation))
         for client in [client for client in self._clients if client.wants.video]:
             self._send(client, self._hello)
 
     def media(self, payload: bytes, *, pts_us: int, keyframe: bool) -> None:
         """Send the next frame to all who want video; the last keyframe is kept for those who come later."""
-        sequence = self._frames
+        sequence, generation = self._frames, self._generation
         self._frames += 1
-        if keyframe:
-            self._keyframe = encode_media(
-                int(Stream.VIDEO), payload, sequence=sequence, pts_us=pts_us, keyframe=True, cached=True
+
+        def encoded(cached: bool) -> bytes:
+            return encode_media(
+                int(Stream.VIDEO),
+                payload,
+                sequence=sequence,
+                pts_us=pts_us,
+                keyframe=keyframe,
+                cached=cached,
+                generation=generation,
             )
+
+        if keyframe:
+            self._keyframe = encoded(True)
         wanting = [client for client in self._clients if client.wants.video]
-        if wanting:
-            data = encode_media(int(Stream.VIDEO), payload, sequence=sequence, pts_us=pts_us, keyframe=keyframe)
-            for client in wanting:
-                self._send(client, data)
+        data = encoded(False) if wanting else b""
+        for client in wanting:
+            self._send(client, data)
 
     def event(self, code: int, detail: Mapping[str, Any]) -> None:
         """Send an event to all who want events. Lifecycle and code-0 events carry their JSON as the message, as in the captures.

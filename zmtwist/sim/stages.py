@@ -28,20 +28,23 @@ def sightings(
     thing: Thing,
     *,
     monitor_id: int,
+    stream_id: int,
     pts_us: int,
     changed: int,
     frame: int,
     detect: bool,
     new: bool,
 ) -> list[Sighting]:
-    """What `stages`, in their order, say of `thing`.
+    """What `stages`, in their order, say of `thing` on a capture stream.
 
     Motion comes in every frame, objects only in those with `detect` set, and a description only with the first frame of a `new` thing.
     """
     seen: list[Sighting] = []
     box = {"bbox": list(thing.box), "class_id": thing.class_id, "confidence": thing.confidence, "label": thing.label}
+    where: dict[str, Any] = {"pts_usec": pts_us, "stream_id": stream_id}
     for stage in stages:
-        where: dict[str, Any] = {"pts_usec": pts_us, "stream_id": stage.stream_id}
+        if not stage.sees(stream_id):
+            continue
         if stage.kind == "motion_gate":
             seen.append(_sighting(EVENT_DETECTION, {"changed": changed, **where, "type": "motion"}))
         elif stage.kind == "motion_pixel_diff":

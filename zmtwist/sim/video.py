@@ -12,6 +12,8 @@ from zmtwist.sim.scene import Thing
 from zmtwist.wire.messages import Hello, Stream
 
 CODEC_H264 = 27
+BUFFER = 32 * 1024
+"""So many bytes of a clip stay in the muxer's buffer."""
 
 
 class Packet(msgspec.Struct, frozen=True, gc=False):
@@ -26,8 +28,8 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
 class Clip(Protocol):
     """A clip's open file."""
 
-    def write(self, packet: Packet) -> None:
-        """Append one packet."""
+    def write(self, packet: Packet, offset_us: int) -> None:
+        """Append one packet, so many microseconds from the clip's beginning. Raises `OSError`."""
 
     def close(self) -> None:
         """Finish the file."""
@@ -51,12 +53,16 @@ class Source(Protocol):
 
 
 class LightCamera:
-    """A camera whose packets are made up; its clips are a placeholder each, whatever duration is announced."""
+    """A camera whose packets are made up; its clips hold one picture each, whatever duration is announced.
 
-    def __init__(self, size: tuple[int, int], fps: float, gop: float, media_bytes: int) -> None:
+    Packets come in the order of decoding: between two frames that others refer to lie `bframes`, with earlier times, that come after.
+    """
+
+    def __init__(self, size: tuple[int, int], fps: float, gop: float, media_bytes: int, bframes: int = 0) -> None:
         self.width, self.height = size
         self.frame_us = round(1_000_000 / fps)
         self._group = max(1, round(fps * gop))
+        self._bframes = bframes
         self._frames = 0
         self._plain = _filler(0x41, media_bytes)
         self._key = _filler(0x65, 4 * media_bytes)
@@ -67,10 +73,12 @@ class LightCamera:
 
     def packet(self, pts_us: int, wall: float, thing: Thing | None) -> Packet:
         """The next packet; time and thing do not show."""
-        keyframe = self._frames % self._group == 0
+        index = self._frames % self._group
         self._frames += 1
-        data = self._key if keyframe else self._plain
-        return Packet(pts_us, keyframe, data, data)
+        if self._bframes and index:
+            pts_us += self.frame_us * (self._bframes if index % (self._bframes + 1) == 1 else -1)
+        data = self._plain if index else self._key
+        return Packet(pts_us, not index, data, data)
 
     def clip(self, path: str) -> LightClip:
         """A placeholder at `path`. Raises `OSError`."""
@@ -78,25 +86,34 @@ class LightCamera:
 
 
 class LightClip:
-    """A placeholder: a whole Matroska file of one black frame, which gives the clip's true duration at the close."""
+    """A placeholder: a whole Matroska file of one black frame, which gives the clip's true duration, and void up to about its true size.
+
+    As with a real one the last 32 KiB are not in the file before it is closed.
+    """
 
     def __init__(self, path: str, frame_us: int) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.write(self._file, placeholder(frame_us / 1000))
         self._frame_us = frame_us
-        self._first: int | None = None
-        self._last = 0
+        self._last_us = 0
+        self._bytes = self._flushed = 0
 
-    def write(self, packet: Packet) -> None:
-        """Take note of the packet's time."""
-        if self._first is None:
-            self._first = packet.pts_us
-        self._last = packet.pts_us
+    def write(self, packet: Packet, offset_us: int) -> None:
+        """Take note of the packet's time and size."""
+        self._last_us = offset_us
+        self._bytes += len(packet.data)
+        if self._bytes - self._flushed >= BUFFER:
+            self._flush(self._bytes // BUFFER * BUFFER)
+
+    def _flush(self, size: int) -> None:
+        head = placeholder((self._last_us + self._frame_us) / 1000)
+        rest = size - len(head) - len(_element("ec"))
+        os.pwrite(self._file, head if rest < 0 else head + _element_head("ec", rest), 0)
+        os.ftruncate(self._file, max(size, len(head)))
+        self._flushed = size
 
     def close(self) -> None:
-        """Write the duration, and close the file."""
-        if self._first is not None:
-            os.pwrite(self._file, placeholder((self._last - self._first + self._frame_us) / 1000), 0)
+        """Write what is missing, and close the file."""
+        self._flush(self._bytes)
         os.close(self._file)
 
 
@@ -109,7 +126,11 @@ def _filler(unit: int, size: int) -> bytes:
 def _element(identifier: str, *content: bytes) -> bytes:
     """One EBML element, its size always in eight bytes."""
     body = b"".join(content)
-    return bytes.fromhex(identifier) + (1 << 56 | len(body)).to_bytes(8, "big") + body
+    return _element_head(identifier, len(body)) + body
+
+
+def _element_head(identifier: str, size: int) -> bytes:
+    return bytes.fromhex(identifier) + (1 << 56 | size).to_bytes(8, "big")
 
 
 def placeholder(duration_ms: float) -> bytes:

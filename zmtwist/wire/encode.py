@@ -117,7 +117,14 @@ def encode_hello(hello: Hello) -> bytes:
 
 
 def encode_media(
-    stream: int, payload: bytes, *, sequence: int, pts_us: int, keyframe: bool = False, cached: bool = False
+    stream: int,
+    payload: bytes,
+    *,
+    sequence: int,
+    pts_us: int,
+    keyframe: bool = False,
+    cached: bool = False,
+    generation: int = 0,
 ) -> bytes:
     """MEDIA, or KEYFRAME for the `cached` one of a new connection."""
     return encode_frame(
@@ -126,6 +133,7 @@ def encode_media(
         stream=stream,
         flags=FLAG_KEYFRAME if keyframe else 0,
         sequence=sequence,
+        generation=generation,
         pts_us=pts_us,
     )
 

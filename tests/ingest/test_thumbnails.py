@@ -237,14 +237,16 @@ def shop(tmp_path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_child_makes_them_all_and_each_events_size_is_told_anew(shop):
+async def test_one_child_makes_them_all_and_each_events_size_is_told_anew(shop, monkeypatch):
+    monkeypatch.setattr(module, "CLIP_SECONDS", 200)  # it takes only what nobody else wants, which may be little
+    monkeypatch.setattr(module, "FINISH_SECONDS", 200)
     made = shop()
     places = [place_in(made.root, number) for number in (1, 2)]
     for place in places:
         record(Path(place.directory, "c.mkv"))
     made.closed(1, video="c.mkv", tally=Tally(1, 90, 90, 11, SECOND))
     made.closed(2, video="c.mkv", size=4)
-    await until(lambda: made.thumbnails.figures.made == 3 and len(made.resized) == 2)
+    await until(lambda: made.thumbnails.figures.made == 3 and len(made.resized) == 2, 200)
     assert made.resized == [
         UpdateEvent(handle=f"3.r.{number}", disk_bytes=directory_bytes(Path(place.directory)))
         for number, place in enumerate(places, 1)
@@ -254,7 +256,7 @@ async def test_one_child_makes_them_all_and_each_events_size_is_told_anew(shop):
     assert os.getpriority(os.PRIO_PROCESS, child.transport.pid) == 19
     made.closed(2, video="c.mkv", size=made.resized[1].disk_bytes)  # as a close that is repeated by the spool
     await made.thumbnails.finish()
-    assert not child.lives
+    await until(lambda: not child.lives)  # it was told to end, or was killed
     assert (made.thumbnails.figures.made, len(made.resized)) == (3, 2)
 
 

@@ -22,7 +22,7 @@ SNAPSHOT = "snapshot.jpg"
 ALARM = "alarm.jpg"
 
 NICENESS = 19
-MEMORY_MIB = 1024
+MEMORY_MIB = 2048
 LARGEST_MIB = 64
 SECONDS = 30
 """For one job; whoever gives them out waits for less."""

@@ -1,9 +1,12 @@
-"""Settings of the Python interpreter that keep the reactor answering while batches are built on other threads."""
+"""Settings of the interpreter that keep the reactor answering while batches are built on other threads, and of the reactor's clock."""
 
 from __future__ import annotations
 
 import gc
 import sys
+import time
+from collections.abc import Callable
+from typing import Any
 
 SWITCH_SECONDS = 0.0005
 """How long a database thread may keep Python to itself once the reactor wants it. At Python's own 5 ms each system call of the reactor
@@ -18,3 +21,16 @@ def tune() -> None:
     """Set them, for the whole process. Doing it again changes nothing."""
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def keep_time(reactor: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+    """Have the reactor's timers go by a clock that nobody sets; call it before the reactor runs.
+
+    Twisted's go by the wall clock: one that is set back by a day would stop all of them for that day, one that is set forward would let
+    everything time out at once.
+    """
+    ahead = reactor.seconds() - monotonic()
+    for call in reactor.getDelayedCalls():
+        call.time -= ahead
+        call.seconds = monotonic
+    reactor.seconds = monotonic

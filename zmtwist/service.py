@@ -219,6 +219,7 @@ class ZmNext(Service):
             queue_max=config.ingest.queue_max,
             options=options_of(config.ingest),
             thumbnails=possible(config.ingest.thumbnails),
+            budgets=self.budgets,
             guards=self._guards,
         )
         self.ingest.startService()

@@ -16,6 +16,7 @@ from twisted.python import usage
 from zmtwist import zmconf
 from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load
+from zmtwist.interpreter import keep_time
 from zmtwist.settings import Settings, settle
 
 ENDING_SECONDS = 120.0
@@ -61,6 +62,7 @@ def makeService(options: Options) -> IService:
 
     from zmtwist.attended import attended
 
+    keep_time(reactor)
     demo = Path(options["demo"]) if options["demo"] is not None else None
     try:
         if demo is not None:

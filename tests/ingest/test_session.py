@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.ingest.builders import capture, description, detection, motion, opening, saved, session, us, walk
 from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, UpdateEvent
+from zmtwist.ingest.activity import MAX_PENDING
 from zmtwist.ingest.data import MAX_DATA
-from zmtwist.ingest.session import MAX_PENDING
 from zmtwist.wire.details import (
     Alert,
     Analytics,
@@ -396,3 +397,74 @@ def test_whatever_a_worker_says_events_stay_in_order(events, pauses):
     for handle in opened:
         tags = [change.name for change in of(AddTag, changes) if change.handle == handle]
         assert len(set(tags)) == len(tags)
+
+
+def ticked(state, at):
+    state, changes = state.tick(us(at))
+    return state, changes
+
+
+@pytest.mark.parametrize("step", [7 * 86_400.0, 366 * 86_400.0, -366 * 86_400.0, -3600.0])
+def test_a_clock_that_is_set_makes_a_clip_neither_longer_nor_shorter(step):
+    state, _ = walk(session(rate=25.0, bulk_interval=100), [opening(0, "t")])
+    state, before = ticked(state, 20)
+    assert [change.frame_id for change in of(AddFrame, before)] == [100, 200, 300, 400, 500]
+    state = state.stepped(round(step * 1e6))
+    state, changes = ticked(state, step + 30)
+    assert [change.frame_id for change in of(AddFrame, changes)] == [600, 700]
+    assert [change.length_us for change in of(UpdateEvent, changes)] == [30_000_000]
+    state, changes = walk(state, [motion(step + 40)])
+    (frame,) = of(AddFrame, changes)
+    assert (frame.frame_id, frame.offset_us) == (1001, 40_000_000)
+    _, changes = state.gone(us(step + 50))
+    (unheard,) = of(ClipSaved, changes)
+    assert unheard.duration_us == 50_000_000
+
+
+def test_however_long_it_seems_a_refresh_writes_a_handful_of_rows_and_goes_on_from_there():
+    """As for a clip of an earlier run, between whose end and this one's begin the clock was set."""
+    state, _ = walk(session(rate=25.0, bulk_interval=100), [opening(0, "t")])
+    year = 366 * 86_400
+    state, changes = ticked(state, year)
+    rows = [change.frame_id for change in of(AddFrame, changes)]
+    assert 20 <= len(rows) <= 24
+    assert rows == sorted(set(rows))
+    assert all(frame_id % 100 == 0 for frame_id in rows)
+    assert len({later - sooner for sooner, later in pairwise(rows)}) == 1
+    seen = set(rows)
+    for more in range(10, 2000, 10):
+        state, changes = ticked(state, year + more)
+        new = [change.frame_id for change in of(AddFrame, changes)]
+        assert len(new) <= 24
+        assert not seen & set(new)
+        seen.update(new)
+    assert len(new) in (2, 3), "back to one row for each 100 frames"
+
+
+def test_an_event_without_a_clip_is_ended_by_the_time_that_passes():
+    state, _ = walk(session(recorder=False, idle_us=60_000_000), [motion(0), motion(5)])
+    state = state.stepped(us(86_400) - us(0))
+    state, changes = ticked(state, 86_400 + 50)
+    assert not of(CloseEvent, changes)
+    _, changes = ticked(state, 86_400 + 66)
+    (closed,) = of(CloseEvent, changes)
+    assert closed.length_us == 5_000_000
+
+
+def test_of_many_openings_without_a_save_few_stay_open():
+    state = session()
+    for number in range(100):
+        state, _ = walk(state, [opening(number, f"t{number}")])
+        assert len(state.clips) <= 8
+    _, changes = walk(state, [motion(100)])
+    assert len(of(AddFrame, changes)) <= 8
+
+
+def test_what_is_kept_back_takes_little_memory():
+    """No clip is open, and a plugin says long things many times a second."""
+    state = session()
+    for number in range(3000):
+        pose = Event(0, wall_us=us(number / 100), detail=Pose(persons=(("x",) * 50,)))
+        state, _ = state.handle(pose, pose.wall_us)
+    assert sum(activity.detail is not None for activity in state.pending) <= 64
+    assert state.pending[-1].detail is not None

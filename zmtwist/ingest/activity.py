@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from zmtwist.ingest.placing import Zoning
 from zmtwist.wire.details import (
@@ -75,6 +76,23 @@ def activity_of(
     """
     make = _MAKERS.get(type(detail))
     return make(detail, at_us, motion_area, zoning) if make is not None else None
+
+
+MAX_PENDING = 1024
+DETAILED = 64
+
+
+def kept_back(pending: tuple[Activity, ...], activity: Activity) -> tuple[Activity, ...]:
+    """`pending` with one more; when full, of each two neighbours only the higher-scored stays, so that the span is kept.
+
+    The latest `DETAILED` keep what there is to tell of them: that may be much, and more rows of it would not be written at once anyway.
+    """
+    if len(pending) >= MAX_PENDING:
+        pairs = zip(pending[::2], pending[1::2], strict=False)
+        pending = tuple(a if a.score >= b.score else b for a, b in pairs)
+    if len(pending) >= DETAILED and (old := pending[-DETAILED]).detail is not None:
+        pending = (*pending[:-DETAILED], replace(old, detail=None, found=(), zones=()), *pending[1 - DETAILED :])
+    return (*pending, activity)
 
 
 UNKNOWN_FACE = "unknown"

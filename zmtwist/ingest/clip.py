@@ -19,6 +19,10 @@ MAX_REMARKS = 64
 TRACK_SILENCE_US = 30 * SECOND
 """A track that was not seen for this long has ended: its note is written, though the clip goes on."""
 
+MOST_BULK = 24
+"""Bulk rows of one refresh. At most so many are written however much time has passed, or a worker's numbers make it seem: of more, those
+that leave gaps of one length. It takes a camera of 480 frames a second to need as many at 100 frames a row."""
+
 DEFAULT_RATE = 10.0
 """Frames per second to number frames by while no sample has told the camera's; settled when the clip is saved."""
 
@@ -49,7 +53,9 @@ class Track(msgspec.Struct, frozen=True):
 
 
 class Clip(msgspec.Struct, frozen=True):
-    """An event that is open. `guess` says that a FrameId was numbered by another rate than the camera's present one, or by none.
+    """An event that is open. `start_us` is what its row says; `set_us` by how much the clock was set since: how long a clip is, and when in
+    it something was, goes by the time that has passed, not by what a clock says at its two ends. `guess` says that a FrameId was numbered
+    by another rate than the camera's present one, or by none.
 
     `due_us` paces its alarm frames, of which `folded` were left out; `tracks` have no note yet; `remarked` is what has one already.
     """
@@ -59,6 +65,7 @@ class Clip(msgspec.Struct, frozen=True):
     trigger: str
     token: str | None = None
     event_id: int = 0
+    set_us: int = 0
     labels: tuple[str, ...] = ()
     tally: Tally = Tally()
     last_frame: int = 1
@@ -78,6 +85,20 @@ class Clip(msgspec.Struct, frozen=True):
         """What `Events.Cause` should say by now."""
         return cause_of(self.trigger, self.labels[:MAX_LABELS_IN_CAUSE])
 
+    def offset(self, at_us: int) -> int:
+        """How far into the clip a moment is."""
+        return max(0, at_us - self.set_us - self.start_us)
+
+    def stepped(self, by_us: int) -> Clip:
+        """The same once the wall clock was set by so much: what was before keeps its distance from now."""
+        return replace(
+            self,
+            set_us=self.set_us + by_us,
+            seen_us=self.seen_us and self.seen_us + by_us,
+            refreshed_us=self.refreshed_us + by_us,
+            tracks={key: replace(track, last_us=track.last_us + by_us) for key, track in self.tracks.items()},
+        )
+
 
 def scored(clip: Clip, activity: Activity, camera_rate: float, options: Options) -> tuple[Clip, list[Change]]:
     """An alarm frame of `clip`, numbered by when it happened (FrameIds only ever rise), and the labels that are new.
@@ -94,7 +115,7 @@ def scored(clip: Clip, activity: Activity, camera_rate: float, options: Options)
             changes += [AddTag(clip.handle, label) for label in new]
     if not activity.score:
         return (clip if labels is clip.labels else replace(clip, labels=labels)), changes
-    offset = max(0, activity.at_us - clip.start_us)
+    offset = clip.offset(activity.at_us)
     base = clip.pts_base
     if activity.pts_us is not None:
         if activity.pts_us == clip.last_pts:  # the same frame again, seen by another stage
@@ -147,7 +168,7 @@ def scored(clip: Clip, activity: Activity, camera_rate: float, options: Options)
 def noted(clip: Clip, activity: Activity) -> tuple[Clip, list[str]]:
     """The lines for `Events.Notes` that `activity` gives rise to: what is said for the first time; a track's is kept for its end."""
     lines: list[str] = []
-    offset = max(0, activity.at_us - clip.start_us)
+    offset = clip.offset(activity.at_us)
     if seen := sightings(activity):
         tracks = dict(clip.tracks)
         for sighting in seen:
@@ -186,13 +207,14 @@ def notes(clip: Clip, lines: list[str]) -> list[Change]:
 
 
 def refreshed(clip: Clip, at_us: int, camera_rate: float, bulk_interval: int) -> tuple[Clip, list[Change]]:
-    """What an open event's row should say at `at_us`, with the Bulk frames that have come due."""
-    length = max(0, at_us - clip.start_us)
+    """What an open event's row should say at `at_us`, with the Bulk frames that have come due, up to `MOST_BULK`."""
+    length = clip.offset(at_us)
     frames = frames_by(length, camera_rate)
     changes: list[Change] = []
     last, rate, guess = clip.last_frame, clip.rate, clip.guess
     if camera_rate and bulk_interval > 1 and clip.token is not None:
-        for frame_id in range((last // bulk_interval + 1) * bulk_interval, frames + 1, bulk_interval):
+        due = range((last // bulk_interval + 1) * bulk_interval, frames + 1, bulk_interval)
+        for frame_id in due[:: -(-len(due) // MOST_BULK) or 1]:
             changes.append(AddFrame(clip.handle, frame_id, round((frame_id - 1) * SECOND / camera_rate), 0, "Bulk"))
             guess = guess or rate not in (0.0, camera_rate)
             last, rate = frame_id, camera_rate
@@ -219,5 +241,5 @@ def needs_settling(clip: Clip, frames: int, duration_us: int) -> bool:
 
 def quiet_end(clip: Clip) -> CloseEvent:
     """The end of an event without a clip: at its last activity."""
-    length = max(0, clip.seen_us - clip.start_us)
+    length = clip.offset(clip.seen_us)
     return CloseEvent(handle=clip.handle, length_us=length, frames=clip.last_frame, tally=clip.tally, cause=clip.cause)

@@ -15,12 +15,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from zmtwist.budget import UNLIMITED, Budgets
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.guard import Guards
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.happenings import EventOpened
 from zmtwist.ingest.activity import MOTION_GATE_DOWNSCALE
+from zmtwist.ingest.admission import heard, opens, paid
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
+from zmtwist.ingest.clocksteps import ClockSteps
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.hands import Hands, InHand
 from zmtwist.ingest.health import Health
@@ -34,7 +37,7 @@ from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.synopses import Synopses
 from zmtwist.ingest.thumbnails import Thumbnails
-from zmtwist.ingest.underway import UnderWay, under_way
+from zmtwist.ingest.underway import UnderWay, closed, under_way
 from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.pipeline.document import Document
@@ -54,7 +57,8 @@ class Ingest(Service):
     """Keeps one session per monitor, hands its changes to the writer, and does what follows a commit.
 
     `run` tells this run's handles from those of any other. `announce` gets `happenings` after the fact. `options` are those of any
-    monitor, before `know` says what is its own. With `thumbnails` events get pictures once they are closed, which takes PyAV.
+    monitor, before `know` says what is its own. With `thumbnails` events get pictures once they are closed, which takes PyAV; without
+    `budgets` all that is said is taken.
     """
 
     name = "ingest"
@@ -76,11 +80,14 @@ class Ingest(Service):
         options: Options | None = None,
         thumbnails: bool = False,
         guards: Guards | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._reactor = reactor
         self._disk = disk
         self._run = run
         self._wall = wall
+        self._clock_steps = ClockSteps(reactor.seconds, wall)
+        self.budgets = budgets or Budgets(reactor.seconds, UNLIMITED)
         self._announce = announce
         self._options = options or Options()
         self._clip_ends = ClipEnds(reactor)
@@ -93,6 +100,7 @@ class Ingest(Service):
         self._left: dict[int, LeftRow] = {}
         self._made = 0
         self.after_gone: Callable[[int], None] = lambda _monitor_id: None
+        self.after_held_back: Callable[[int], None] = lambda _monitor_id: None
         self.after_met: Callable[[int], None] = lambda _monitor_id: None
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
@@ -105,7 +113,7 @@ class Ingest(Service):
         """What is read of files passes them; what workers say has passed them when it comes here."""
         self.synopses = Synopses(disk, self._submit, self._watched, self.guards)
         self.writer = Writer(
-            reactor, store, self._known_monitors, self._effect, max_batch=max_batch, queue_max=queue_max, spool=spool
+            reactor, store, lambda: self._monitors, self._effect, max_batch=max_batch, queue_max=queue_max, spool=spool
         )
         self.recording = RecordingWatch(reactor, disk, wall, self._session, lambda: self.writer.open_places, announce)
         self._settler = Settling(reactor, disk, self.storages, self._session, self.writer.submit)
@@ -197,6 +205,9 @@ class Ingest(Service):
     def event(self, monitor_id: int, event: Event, at_us: int) -> None:
         """One event of a worker."""
         self.kinds[kind_of(event.detail)] += 1
+        self._look_at_clock()
+        if not heard(self.budgets.of(monitor_id), event, self._reactor.seconds()):
+            return
         if event.code == EVENT_REVIEW_ASSETS:
             self.synopses.heard(self._session(monitor_id), event.detail, at_us)
             return
@@ -214,6 +225,7 @@ class Ingest(Service):
 
     def logged_opening(self, monitor_id: int, token: str, cause: str, at_us: int) -> None:
         """An opening read off the worker's log, in case the socket missed it."""
+        self._look_at_clock()
         self._step(monitor_id, self._session(monitor_id).opening(token, cause, at_us))
 
     def frame_refused(self, monitor_id: int) -> None:
@@ -239,6 +251,7 @@ class Ingest(Service):
 
     def gone(self, monitor_id: int) -> None:
         """The worker's process has ended."""
+        self._look_at_clock()
         self._step(monitor_id, self._session(monitor_id).gone(self._wall()))
         self._clip_ends.ended(monitor_id)
         self.recording.gone(monitor_id)
@@ -276,9 +289,9 @@ class Ingest(Service):
     def recover(self, monitor: Monitor, changes: Sequence[Change]) -> Deferred[None]:
         """Write what is found out about one event of an earlier run, all under one handle; fires when that is closed."""
         self._monitors.setdefault(monitor.id, monitor)
-        closed = self._hands.closed(changes[0].handle)
+        over = self._hands.closed(changes[0].handle)
         self._submit(monitor.id, changes)
-        return closed
+        return over
 
     # What is known of the monitors
 
@@ -303,7 +316,13 @@ class Ingest(Service):
             session = self._sessions[monitor_id] = Session(monitor_id, self._run, self._options)
         return session
 
-    def _step(self, monitor_id: int, outcome: tuple[Session, list[Change]]) -> None:
+    def _step(self, monitor_id: int, outcome: tuple[Session, Sequence[Change]]) -> None:
+        if outcome[1]:
+            budget, now = self.budgets.of(monitor_id), self._reactor.seconds()
+            if not opens(budget, outcome[1], now):
+                self.after_held_back(monitor_id)
+                return  # as if it had not been said
+            outcome = outcome[0], paid(budget, outcome[1], now)
         self._sessions[monitor_id], changes = outcome
         self._assigner.heard(changes)
         self._submit(monitor_id, changes)
@@ -314,15 +333,19 @@ class Ingest(Service):
         self._hands.take(changes)
         self.writer.submit(monitor_id, changes)
 
+    def _look_at_clock(self) -> None:
+        """What is open is as long as it is, whatever the host's clock is set to meanwhile."""
+        if by_us := self._clock_steps.look():
+            self.log.warn("ingest: the host's clock was set by {seconds} s", seconds=by_us / SECOND)
+            self._sessions = {monitor_id: session.stepped(by_us) for monitor_id, session in self._sessions.items()}
+
     def _tick(self) -> None:
+        self._look_at_clock()
         now = self._wall()
         for monitor_id, session in list(self._sessions.items()):
             if session.clips:
                 self._step(monitor_id, session.tick(now))
         self.recording.tick()
-
-    def _known_monitors(self) -> Mapping[int, Monitor]:
-        return self._monitors
 
     # What follows a commit
 
@@ -340,20 +363,7 @@ class Ingest(Service):
             self.synopses.closed(change.handle, place)
             if self.thumbnails is not None:
                 self.thumbnails.closed(change, place)
-            path = f"{place.directory}/{change.video_name}" if change.video_name else None
-            self._announce(
-                EventClosed(
-                    place.monitor_id,
-                    place.event_id,
-                    change.length_us,
-                    change.frames,
-                    change.tally.alarm_frames,
-                    path,
-                    change.tally.max_score,
-                    change.cause,
-                    self._session(place.monitor_id).labels_of(change.handle),
-                )
-            )
+            self._announce(closed(change, place, self._session(place.monitor_id).labels_of(change.handle)))
             self._hands.let_go(change.handle)
 
     def _watched(self, work: Any) -> None:

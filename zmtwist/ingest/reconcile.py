@@ -140,12 +140,13 @@ class Reconciler(Service):
         Service.startService(self)
         self._ingest.after_gone = self._worker_gone
         self._ingest.after_met = self._monitor_met
+        self._ingest.after_held_back = self._clip_held_back
         self._look_in(LINKED_SECONDS, self._lived)
 
     def stopService(self) -> None:
         """Leave what is not done for the next start."""
         Service.stopService(self)
-        self._ingest.after_gone = self._ingest.after_met = lambda _monitor_id: None
+        self._ingest.after_gone = self._ingest.after_met = self._ingest.after_held_back = lambda _monitor_id: None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         for work in tuple(self._under_way):
@@ -203,6 +204,10 @@ class Reconciler(Service):
         """It is new here: made just now, or taken over from another server, which may have ended in the middle of a clip."""
         self._met[monitor_id] = self._wall()
         self._look_in(GONE_SECONDS, (monitor_id,))
+
+    def _clip_held_back(self, monitor_id: int) -> None:
+        """A clip has no event, for its worker said more than is taken of one."""
+        self._look_in(AGAIN_SECONDS, (monitor_id,))
 
     def _look_in(self, seconds: float, monitors: Collection[int]) -> None:
         """Have a pass over these monitors then, or earlier where one is due."""

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from zmtwist.changes import AddData, Change, ClipSaved, OpenEvent, UpdateEvent
-from zmtwist.ingest.activity import Activity, activity_of, cause_of
+from zmtwist.ingest.activity import Activity, activity_of, cause_of, kept_back
 from zmtwist.ingest.clip import (
     Clip,
     frames_by,
@@ -47,8 +47,9 @@ UNKNOWN_TOKEN = ""
 DAY_US = 86_400 * SECOND
 MAX_FRAMES = 0xFFFF_FFFF
 MAX_SECONDS = 1e7
-MAX_PENDING = 1024
 REMEMBERED = 16
+MOST_OPEN = 8
+"""A worker records one clip at a time. Of so many, whose ends were not heard, none is being recorded any more."""
 
 
 LATE_US = 300 * SECOND
@@ -109,7 +110,7 @@ class Session(msgspec.Struct, frozen=True):
         if token in self.tokens:
             return self, []
         # A worker records one clip at a time: one that was taken on from an earlier run, and is open here still, ended unheard.
-        unheard = self.missed or any(clip.token == UNKNOWN_TOKEN for clip in self.clips)
+        unheard = self.missed or len(self.clips) >= MOST_OPEN or any(c.token == UNKNOWN_TOKEN for c in self.clips)
         session, changes = self._close_unheard(at_us) if unheard else (self, [])
         start = at_us
         if trigger != "continuous":
@@ -243,7 +244,7 @@ class Session(msgspec.Struct, frozen=True):
         if self.options.data is not None:
             before, room = room, room.after(activity, self.options.data)
             if not room.left_out:
-                row = data_of(activity, max(0, activity.at_us - clip.start_us), before.left_out)
+                row = data_of(activity, clip.offset(activity.at_us), before.left_out)
                 changes.append(AddData(clip.handle, clip.last_frame, activity.at_us, row))
         return clip, changes, room
 
@@ -255,7 +256,7 @@ class Session(msgspec.Struct, frozen=True):
             return replace(self, ended=(*before, replace(last, clip=clip)), room=room), changes
         if not self.options.recorder and not self.options.unrecorded:
             return self, []
-        session = replace(self, pending=_kept(self.pending, activity))
+        session = replace(self, pending=kept_back(self.pending, activity))
         if self.options.recorder or not activity.score:
             return session, []
         return session._open(activity.at_us, activity.trigger)
@@ -294,6 +295,19 @@ class Session(msgspec.Struct, frozen=True):
             return self
         return replace(self, rate=rate)
 
+    def stepped(self, by_us: int) -> Session:
+        """The host's clock was set by so much: what has been keeps its distance from now, but for the times that rows already have."""
+        return replace(
+            self,
+            clips=tuple(clip.stepped(by_us) for clip in self.clips),
+            ended=tuple(
+                replace(ended, at_us=ended.at_us + by_us, clip=ended.clip.stepped(by_us)) for ended in self.ended
+            ),
+            pending=tuple(replace(activity, at_us=activity.at_us + by_us) for activity in self.pending),
+            capturing_since_us=self.capturing_since_us and self.capturing_since_us + by_us,
+            room=Room(0, self.room.left_out, self.room.folded),
+        )
+
     def gap(self) -> Session:
         """Events were missed: a save may have been among them."""
         return replace(self, missed=True)
@@ -305,7 +319,7 @@ class Session(msgspec.Struct, frozen=True):
         changes: list[Change] = []
         idle = self.options.idle_us
         for clip in self.clips:
-            if clip.token is None and idle and at_us - max(clip.seen_us, clip.start_us) >= idle:
+            if clip.token is None and idle and at_us - max(clip.seen_us, clip.start_us + clip.set_us) >= idle:
                 changes += [*last_notes(clip), quiet_end(clip)]
                 over.append(Ended(clip, at_us))
                 continue
@@ -333,7 +347,7 @@ class Session(msgspec.Struct, frozen=True):
             if clip.token is None:
                 changes.append(quiet_end(clip))
                 continue
-            length = max(0, at_us - clip.start_us)
+            length = clip.offset(at_us)
             frames = max(clip.last_frame, frames_by(length, self.rate))
             changes.append(
                 ClipSaved(
@@ -353,11 +367,3 @@ class Session(msgspec.Struct, frozen=True):
         # Their notes are all written.
         kept = (replace(ended, clip=replace(ended.clip, tracks={})) for ended in over)
         return replace(self, ended=(*self.ended, *kept)[-REMEMBERED:], folded_before=folded)
-
-
-def _kept(pending: tuple[Activity, ...], activity: Activity) -> tuple[Activity, ...]:
-    """`pending` with one more; when full, of each two neighbours only the higher-scored stays, so that the span is kept."""
-    if len(pending) >= MAX_PENDING:
-        pairs = zip(pending[::2], pending[1::2], strict=False)
-        pending = tuple(a if a.score >= b.score else b for a, b in pairs)
-    return (*pending, activity)

@@ -1,4 +1,5 @@
-"""What is being recorded or seen right now, for those who want to know at once rather than from the database. Pure."""
+"""What is being recorded or seen right now, and what has just ended, for those who want to know at once rather than from the database.
+Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from zmtwist.changes import Tally
+from zmtwist.changes import CloseEvent, Tally
+from zmtwist.happenings import EventClosed
 from zmtwist.ingest.session import Session
 from zmtwist.zm.paths import EventPlace
 
@@ -41,3 +43,18 @@ def under_way(sessions: Iterable[Session], places: Mapping[str, EventPlace]) -> 
                 labels=clip.labels,
                 tally=clip.tally,
             )
+
+
+def closed(change: CloseEvent, place: EventPlace, labels: tuple[str, ...]) -> EventClosed:
+    """What there is to tell of an event whose row was closed."""
+    return EventClosed(
+        place.monitor_id,
+        place.event_id,
+        change.length_us,
+        change.frames,
+        change.tally.alarm_frames,
+        f"{place.directory}/{change.video_name}" if change.video_name else None,
+        change.tally.max_score,
+        change.cause,
+        labels,
+    )

@@ -12,13 +12,14 @@ import msgspec
 import pytest
 from twisted.logger import capturedLogs
 
-from tests.fleet.doubles import FakeProcesses, Stage
+from tests.fleet.doubles import FakeProcesses, Stage, wanted
 from zmtwist.fleet.adopt import runs
 from zmtwist.fleet.debris import clear, end_survivors, sweep
 from zmtwist.fleet.launch import socket_path
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.procfs import Linux, Seen
 from zmtwist.fleet.record import Record, lock_path, read_record, record_path, write_record
+from zmtwist.fleet.status import State
 
 KNOWN = Record(1, 100, 700, FakeProcesses.boot, "/zm-core", ("--x",), "/s", "d1", 1)
 
@@ -80,6 +81,15 @@ def test_a_ring_of_a_worker_that_someone_else_runs_stays(stage: Stage) -> None:
     stage.world.strangers.append(Seen(9, 9, ("zm-core", "--socket", "/other/stream_4.sock", "--monitor-id", "4")))
     sweep(stage.settings, FakeProcesses(stage.world))
     assert names(stage, "rings") == ["zm_shmring_4"]
+    # Beside it, ours would show the other camera's picture as its own.
+    stage.catalog.put(wanted(4))
+    stage.fleet.startService()
+    stage.advance(1)
+    assert stage.state(4) is State.BACKOFF
+    assert "process 9 is a worker of the same number" in stage.fleet.status()[0].reason
+    stage.world.strangers.clear()
+    stage.advance(3)
+    assert stage.process(4).alive
 
 
 def test_a_socket_that_is_listened_at_stays(stage: Stage) -> None:

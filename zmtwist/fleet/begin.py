@@ -148,7 +148,12 @@ def _spawn(
     lock: LockFile,
     storage: BaseException | None,
 ) -> Run:
-    clear(around.settings, monitor_id, around.processes)
+    user = clear(around.settings, monitor_id, around.processes)
+    if user is not None:
+        # The name of the shared memory is the same on the whole host: each would read the other's frames.
+        raise CannotSpawn(
+            f"process {user} is a worker of the same number, and shares its memory with it: end that first"
+        )
     command = prepare(around.settings, monitor_id, document, storage)
     run = Run(
         around,

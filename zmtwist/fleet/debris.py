@@ -84,22 +84,28 @@ def end_survivors(
             kill_group(one.pid, signal.SIGTERM)
 
 
-def clear(settings: FleetSettings, monitor_id: int, processes: Processes) -> None:
-    """Remove record, document and shared memory of a worker that is known to be dead. What can't be removed is logged."""
+def clear(settings: FleetSettings, monitor_id: int, processes: Processes) -> int | None:
+    """Remove record, document and shared memory of a worker that is known to be dead. What can't be removed is logged.
+
+    Gives the process that uses the shared memory, if one does: a worker that is none of ours.
+    """
     try:
         remove_record(record_path(settings.run, monitor_id))
         remove_document(settings, monitor_id)
     except OSError as error:
         _not_done("its record or document stays", of_monitor(monitor_id), str(error))
     ring = Path(settings.rings, RING.format(monitor_id))
-    if not os.path.lexists(ring) or _in_use(monitor_id, processes):
-        return
+    if not os.path.lexists(ring):
+        return None
+    if (user := _user(monitor_id, processes)) is not None:
+        return user
     try:
         ring.unlink()
     except OSError as error:
         _not_done("its shared memory stays", of_monitor(monitor_id), str(error))
     else:
         log.info("monitor {monitor_id}: removed the shared memory that a dead worker left", monitor_id=monitor_id)
+    return None
 
 
 def clear_post(post: Post) -> None:
@@ -124,10 +130,10 @@ def _clear_all(settings: FleetSettings, post: Post, monitor_id: int, processes: 
     clear_socket(post)
 
 
-def _in_use(monitor_id: int, processes: Processes) -> bool:
-    """Whether a worker that is not ours (another ZoneMinder's, or one started by hand) runs under this id: the name would be its, too."""
+def _user(monitor_id: int, processes: Processes) -> int | None:
+    """A worker that is not ours (another ZoneMinder's, or one started by hand) and runs under this id: the name would be its, too."""
     wanted = ("--monitor-id", str(monitor_id))
-    return any(wanted in pairwise(seen.argv) for seen in processes.everyone())
+    return next((seen.pid for seen in processes.everyone() if wanted in pairwise(seen.argv)), None)
 
 
 def _known(run: str) -> list[int]:

@@ -325,3 +325,13 @@ def test_a_directory_that_cannot_be_made_is_trouble(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolTrouble, match="Not a directory"):
         SpoolFile(str(tmp_path / "file" / "spool")).open()
+
+
+def test_with_a_group_that_is_forgotten_goes_what_was_known_for_it(tmp_path):
+    place = place_in(Path("/e"))
+    file = opened(tmp_path)
+    file.put(1, frames(1, 3), {"1.r.1": Known(place), "1.r.2": Known(place, saved(2))})
+    file.forget_after(0)
+    file.close()
+    left = SpoolFile(str(tmp_path)).open()
+    assert (left.changes, left.events) == (0, {"1.r.2": Known(place, saved(2))})

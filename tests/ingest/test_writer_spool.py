@@ -582,6 +582,7 @@ def test_a_spool_that_cannot_be_opened_at_the_start_is_opened_later_with_what_wa
         again = Run(tmp_path, max_batch=10)
         again.wait(TROUBLE_DELAY + 1)
         assert "unable to open" in again.writer.figures.spool.trouble
+        assert again.writer.openings_wait, "for all that is known"
         again.writer.submit(2, [open_event(2)])
         again.wait(1)
         assert again.written() == [open_event(2)]
@@ -593,6 +594,7 @@ def test_a_spool_that_cannot_be_opened_at_the_start_is_opened_later_with_what_wa
     again.wait(TROUBLE_DELAY + 1)
     assert of(again.written(), 1) == [open_event(1), *(frame(1, n) for n in range(2, 102)), saved(1)]
     assert of(again.written(), 2) == [open_event(2), frame(2, 2)]
+    assert not again.writer.openings_wait
     assert again.writer.figures.spool.trouble is None
 
 
@@ -660,3 +662,34 @@ def test_what_finds_no_room_in_the_spool_stays_in_memory_and_goes_there_when_the
     again.wait(5)
     opened = [c for c in again.written() if isinstance(c, OpenEvent)]
     assert sorted(c.handle for c in opened) == sorted({open_event(1, k).handle for k in range(1, n + 1)})
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_what_could_not_be_forgotten_when_it_was_over_is_forgotten_later(tmp_path, monkeypatch, stopped):
+    run = spooled(tmp_path)
+    run.writer.submit(1, [saved(1)])
+    run.wait(SPOOL_EVERY)
+    with monkeypatch.context() as full:
+        full.setattr(SpoolFile, "done", lambda *_: (_ for _ in ()).throw(SpoolTrouble("disk I/O error")))
+        run.back()
+        run.wait(1)
+        run.writer.submit(1, [closed(1)])
+        run.wait(1)
+        assert run.written()[-1] == closed(1)
+    if stopped:
+        ended = run.writer.stopService()
+        run.settle()
+        assert ended.called
+    else:
+        run.wait(TROUBLE_DELAY)
+    run.killed()
+    again = Run(tmp_path)
+    assert (again.written(), again.effects) == ([], [])
+
+
+def test_a_spool_that_cannot_be_opened_for_a_moment_is_opened_in_the_next(tmp_path, monkeypatch):
+    spooled(tmp_path).killed()
+    fail_once_after(monkeypatch, "open", OSError(5, "Input/output error"))
+    again = Run(tmp_path, max_batch=10)
+    again.wait(1)
+    assert len(again.written()) == 101

@@ -25,8 +25,10 @@ from zmtwist.waiting import given_up
 SPOOL_EVERY = 0.5
 """Seconds between two writes to the spool: what was heard longer ago than this, while the spool is in use, is on disk."""
 
+FIRST_DELAY = 0.25
 TROUBLE_DELAY = 5.0
-"""Seconds until a spool that can't be written or read is tried again."""
+"""Seconds until a spool that can't be written or read is tried again; one that can't be opened, first after `FIRST_DELAY`, since what it
+holds is wanted by those who look at rows."""
 
 GROUP = 500
 """Changes in one of the spool's groups, at most (but for a batch that was under way)."""
@@ -100,16 +102,18 @@ class Backlog:
         self._spool = self._unopened
 
     async def _open_later(self, spool: Spool, found: Callable[[Mapping[str, Known]], None]) -> None:
-        while True:
-            try:
-                await deferLater(self._reactor, TROUBLE_DELAY)
+        delay = FIRST_DELAY
+        try:
+            while not spool.is_open:
+                await deferLater(self._reactor, delay)
+                delay = min(TROUBLE_DELAY, 2 * delay)
                 async with self._lock:
-                    found(await self._open(spool))
-                return
-            except SpoolTrouble:
-                continue
-            except CancelledError:
-                return
+                    with suppress(SpoolTrouble):
+                        found(await self._open(spool))
+        except CancelledError:
+            pass
+        finally:
+            self._opening = None
 
     async def _open(self, spool: Spool) -> Mapping[str, Known]:
         left = await spool.open()
@@ -138,8 +142,11 @@ class Backlog:
             return
         self._to_disk = True
         self.log.warn("ingest: what is heard goes to the spool on disk: {why}", why=why)
+        self._begin_spooling(self._spool)
+
+    def _begin_spooling(self, spool: Spool) -> None:
         if self._spooling is None:
-            self._spooling = Deferred.fromCoroutine(self._keep_spooling(self._spool))
+            self._spooling = Deferred.fromCoroutine(self._keep_spooling(spool))
 
     @property
     def pressing(self) -> bool:
@@ -148,18 +155,23 @@ class Backlog:
 
     @property
     def openings_wait(self) -> bool:
-        """An opening waits or is under way, or may be in the spool."""
+        """An opening waits or is under way, or may be in the spool, of which nothing is known until it is open."""
         current = self._current
-        return self.pressing or (
-            current is not None
-            and (current.upto is not None or any(isinstance(change, OpenEvent) for change in current.changes))
+        return (
+            self.pressing
+            or self._opening is not None
+            or (
+                current is not None
+                and (current.upto is not None or any(isinstance(change, OpenEvent) for change in current.changes))
+            )
         )
 
     async def take(self, most: int, *, bulk: bool = True) -> Batch | None:
         """The next batch; None when nothing waits. It is under way until it is `done`. `bulk` as in `ChangeQueue.take`."""
         spool = self._spool
         if spool is not None and spool.unsure:
-            await self._settle(spool)
+            with suppress(SpoolTrouble):
+                await self._settle(spool)  # what failed to be put must not be there when it is in the database
         while spool is not None and (spool.waiting or self._lock.locked):
             async with self._lock:
                 if spool.waiting <= most:
@@ -181,10 +193,8 @@ class Backlog:
         return self._current
 
     async def _settle(self, spool: Spool) -> None:
-        """What failed to be put is in memory, and may be in the spool as well: it must not be when it is in the database."""
         async with self._lock:
-            with suppress(SpoolTrouble):
-                await spool.settle()
+            await spool.settle()
 
     @property
     def may_rush(self) -> bool:
@@ -210,21 +220,26 @@ class Backlog:
             return
         async with self._lock:
             self._current = None
-            closed = {change.handle for change in batch.changes if isinstance(change, CloseEvent)}
-            if batch.upto is None:
-                if over := closed & self._saves_kept:
-                    await spool.done(None, dict.fromkeys(over))
-                    self._saves_kept -= over
-                return
-            events: dict[str, Known | None] = dict.fromkeys(closed)
-            for change in batch.changes:
-                if isinstance(change, OpenEvent | ClipSaved) and (known := self._known(change.handle)) is not None:
-                    events[change.handle] = known
-            await spool.done(batch.upto, events)
-            self._saves_kept -= closed
-            self._saves_kept.update(h for h, known in events.items() if known is not None and known.saved is not None)
-            if not spool.waiting and not self._to_disk:
-                self.log.info("ingest: the spool is empty: {count} changes came through it", count=spool.figures.ever)
+            await self._forget(spool, batch)
+        if spool.unsettled:
+            self._begin_spooling(spool)
+
+    async def _forget(self, spool: Spool, batch: Batch) -> None:
+        closed = {change.handle for change in batch.changes if isinstance(change, CloseEvent)}
+        if batch.upto is None:
+            if over := closed & self._saves_kept:
+                await spool.done(None, dict.fromkeys(over))
+                self._saves_kept -= over
+            return
+        events: dict[str, Known | None] = dict.fromkeys(closed)
+        for change in batch.changes:
+            if isinstance(change, OpenEvent | ClipSaved) and (known := self._known(change.handle)) is not None:
+                events[change.handle] = known
+        await spool.done(batch.upto, events)
+        self._saves_kept -= closed
+        self._saves_kept.update(h for h, known in events.items() if known is not None and known.saved is not None)
+        if not spool.waiting and not self._to_disk:
+            self.log.info("ingest: the spool is empty: {count} changes came through it", count=spool.figures.ever)
 
     async def keep(self) -> None:
         """Put everything that waits, is under way, or is not seen to yet into the spool: the service is about to end."""
@@ -245,14 +260,18 @@ class Backlog:
             if going_on is not None:
                 await given_up(going_on)
         if self._spool is not None:
+            with suppress(SpoolTrouble):
+                await self._settle(self._spool)
             await self._spool.close()
 
     async def _keep_spooling(self, spool: Spool) -> None:
         try:
-            while self._to_disk:
+            while self._to_disk or spool.unsettled:
                 pause = SPOOL_EVERY
                 try:
-                    await self._pour(spool)
+                    if self._to_disk:
+                        await self._pour(spool)
+                    await self._settle(spool)
                 except SpoolTrouble:
                     pause = TROUBLE_DELAY
                 await deferLater(self._reactor, pause)

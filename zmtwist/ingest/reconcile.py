@@ -252,10 +252,12 @@ class Reconciler(Service):
         """Wait, within bounds, until the saves that were heard are seen to: their clips must not be taken for strays."""
         deadline = self._reactor.seconds() + seconds
         while self._reactor.seconds() < deadline:
-            busy = self._ingest.in_hand().monitors
-            if not (busy if monitors is None else busy & set(monitors)) and (
-                monitors is not None or self._ingest.writer.idle
-            ):
+            hands = self._ingest.in_hand()
+            if monitors is not None:
+                quiet = not hands.monitors & set(monitors)
+            else:  # openings that an earlier run left have no rows yet
+                quiet = not hands.monitors and not hands.openings_wait and self._ingest.writer.idle
+            if quiet:
                 return
             await deferLater(self._reactor, 0.2)
 

@@ -7,6 +7,7 @@ read again by the next run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import attrs
@@ -57,10 +58,11 @@ class Spool:
         self._last = 0
         self._read = 0
         self._earlier = 0
-        self._open = False
+        self.is_open = False
         self._failed = 0
         self._stored: set[str] = set()
         self._memo: dict[str, Known | None] = {}
+        self._upto = 0
         self.figures = SpoolFigures()
         self.unsure = False
         """Whether a group of which nobody knows is in the file: one whose `put` has failed."""
@@ -74,7 +76,7 @@ class Spool:
         """Open it; gives the events that what an earlier run left speaks of. Until that has been done once, nothing can be put, lest what
         was left be lost. Raises `SpoolTrouble`."""
         left: Left = await self._run(self._file.open)
-        self._open = True
+        self.is_open = True
         self._last = self._earlier = left.last
         self._stored = set(left.events)
         self.figures.now = left.changes
@@ -119,12 +121,28 @@ class Spool:
             count=count,
         )
 
+    @property
+    def unsettled(self) -> bool:
+        """Something is still to be forgotten, since the file could not be written when it was over."""
+        return self.unsure or bool(self._memo) or self._upto > 0
+
     async def settle(self) -> None:
-        """Forget a group whose `put` has failed: it may be there all the same, and its changes are about to be written otherwise. Raises
-        `SpoolTrouble`."""
+        """Forget what is over. Raises `SpoolTrouble`, and then it is still to be done.
+
+        A group whose `put` has failed may be there all the same: its changes are in memory, and will be put again or written otherwise.
+        """
         if self.unsure:
             await self._run(self._file.forget_after, self._last)
             self.unsure = False
+        memo, upto = dict(self._memo), self._upto
+        if not memo and not upto:
+            return
+        await self._run(self._file.done, upto or None, memo)
+        for handle, known in memo.items():
+            if self._memo.get(handle) is known:
+                self._memo.pop(handle, None)
+        self._upto = 0 if self._upto == upto else self._upto
+        self._stored = set() if upto and upto == self._last else self._stored | memo.keys()
 
     async def read(self, most: int) -> tuple[Group, bool] | None:
         """The next groups, and whether an earlier run left them; None if there are none. Raises `SpoolTrouble`."""
@@ -144,21 +162,15 @@ class Spool:
         return group, earlier
 
     async def done(self, upto: int | None, events: Mapping[str, Known | None]) -> None:
-        """All groups up to this one are in the database; `events` as in `SpoolFile.done`. What trouble prevents is done the next time."""
+        """All groups up to this one are in the database; `events` as in `SpoolFile.done`. What trouble prevents is left `unsettled`."""
         self._memo.update(events)
-        memo = dict(self._memo)
-        try:
-            await self._run(self._file.done, upto, memo)
-        except SpoolTrouble:
-            return
-        for handle, known in memo.items():
-            if self._memo.get(handle) is known:
-                self._memo.pop(handle, None)
-        self._stored = set() if upto is not None and upto == self._last else self._stored | memo.keys()
+        self._upto = max(self._upto, upto or 0)
+        with suppress(SpoolTrouble):
+            await self.settle()
 
     async def _run(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
         reads = function in (self._file.open, self._file.read)
-        if not self._open and function != self._file.open:
+        if not self.is_open and function != self._file.open:
             raise SpoolTrouble(self.figures.trouble or "the spool is not open")
         try:
             result = await self._thread.run(function, *args, **kwargs)
@@ -187,7 +199,7 @@ class Spool:
             self.log.critical("ingest: the spool is broken and can't be set aside: {error}", error=str(error))
             return
         self.figures.trouble = None
-        if self._open:
+        if self.is_open:
             self._last = max(self._last, left.last)
             self._stored = set(left.events)
             self.figures.now = left.changes

@@ -164,7 +164,7 @@ class SpoolFile:
         """Forget groups with ids above `last`: of these it was not known whether they were kept. Raises `SpoolTrouble`."""
         with self._trouble():
             self._see_whole()
-            self._file.write(lambda db: db.execute("DELETE FROM groups WHERE id > ?", (last,)))
+            self._file.write(lambda db: (db.execute("DELETE FROM groups WHERE id > ?", (last,)), _tidy(db)))
 
     def read(self, after: int, upto: int, most: int) -> Group | None:
         """The groups with ids above `after` up to `upto`, as many as hold `most` changes (one at least); None if there are none.
@@ -218,11 +218,7 @@ class SpoolFile:
             db.executemany("UPDATE events SET saved = NULL WHERE handle = ?", over)
             if upto is not None:
                 db.execute("DELETE FROM groups WHERE id <= ?", (upto,))
-            if db.execute("SELECT 1 FROM groups").fetchone() is not None:
-                return False
-            db.execute("UPDATE tried SET upto = ?, checksum = ?", tried_row(0))
-            db.execute("DELETE FROM events WHERE saved IS NULL")
-            return True
+            return _tidy(db)
 
         with self._trouble():
             self._see_whole()
@@ -324,6 +320,15 @@ def _tried(db: sqlite3.Connection) -> int:
         return tried_of(db.execute("SELECT upto, checksum FROM tried").fetchone())
     except Senseless:
         return ALL
+
+
+def _tidy(db: sqlite3.Connection) -> bool:
+    """Once there are no groups any more, forget what is known of events whose clips are seen to; whether that is so."""
+    if db.execute("SELECT 1 FROM groups").fetchone() is not None:
+        return False
+    db.execute("UPDATE tried SET upto = ?, checksum = ?", tried_row(0))
+    db.execute("DELETE FROM events WHERE saved IS NULL")
+    return True
 
 
 def _set_tried(db: sqlite3.Connection, upto: int) -> None:

@@ -111,15 +111,9 @@ def main() -> None:
     options = parser.parse_args()
     print(f"seed {options.seed}: --seed {options.seed} --kills {options.kills} takes the same moments", flush=True)
     server = Server(time_zone=TIME_ZONE).create()
-    host = Host(server, cameras=options.cameras, tuning=TUNING, noting=True)
     try:
-        kill_again_and_again(host, options.kills, options.seed, lambda text: print(text, flush=True))
-    except BaseException:
-        host.stop()
-        print(f"what was there is kept in {host.directory}", flush=True)
-        raise
-    else:
-        host.remove()
+        with Host(server, cameras=options.cameras, tuning=TUNING, noting=True).kept_on_failure() as host:
+            kill_again_and_again(host, options.kills, options.seed, lambda text: print(text, flush=True))
     finally:
         server.remove()
 

@@ -1,6 +1,6 @@
 """The database is away under load: nothing is lost, and the backlog is gone faster than it grew.
 
-`python -m tests.endurance.outage [--seconds 180] [--cameras 8]`, or `make endure`.
+`python -m tests.endurance.outage [--seconds 180] [--cameras 8] [--starve SEED]`, or `make endure`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from tests.conftest import TIME_ZONE
 from tests.endurance.host import Host
@@ -67,13 +68,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Stops the database under load.")
     parser.add_argument("--seconds", type=float, default=180)
     parser.add_argument("--cameras", type=int, default=8)
+    parser.add_argument("--starve", type=int, metavar="SEED", help="give workers and service no time, again and again")
     options = parser.parse_args()
     server = Server(time_zone=TIME_ZONE).create()
-    host = Host(server, cameras=options.cameras)
     try:
-        outage(host, stop, options.seconds)
+        with (
+            Host(server, cameras=options.cameras).kept_on_failure() as host,
+            nullcontext() if options.starve is None else host.starved(options.starve),
+        ):
+            outage(host, stop, options.seconds)
     finally:
-        host.remove()
         server.remove()
 
 

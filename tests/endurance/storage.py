@@ -7,7 +7,6 @@ says so, and that is all.
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import suppress
 
 from tests.conftest import TIME_ZONE
@@ -86,37 +85,37 @@ def replaced(host: Host) -> None:
 
 def main() -> None:
     server = Server(time_zone=TIME_ZONE).create()
-    host = Host(server, cameras=2, tuning=TUNING)
-    mounted = False
     try:
-        try:
-            mount("-t", "tmpfs", "-o", "size=80m", "none", str(host.storage))
-            mounted = True
-        except (subprocess.CalledProcessError, FileNotFoundError) as error:
-            print(f"storage: nothing was tried, for nothing can be mounted here: {error}")
-            return
-        service = host.start_plain()
-        host.until(host.running, "the service")
-        goes_on(host)
-        for trial in (full, read_only, replaced):
-            trial(host)
-            print(f"storage {trial.__name__}: told, nothing deleted, and all went on", flush=True)
-        service.terminate()
-        service.wait(60)
-        assert "Traceback" not in host.log, host.log[-5000:]
-        assert host.rows("SELECT Id FROM Events WHERE EndDateTime IS NULL") == []
-        lost = [str(one) for one in check(str(host.config), str(host.zm_conf)).wrong]
-        assert all("is missing or empty" in one for one in lost), lost
-        print(f"{len(lost)} events have their clips on the disk that was in the way: fsck tells of them")
-    except BaseException:
-        print(host.log[-6000:], file=sys.stderr)
-        raise
+        with Host(server, cameras=2, tuning=TUNING).kept_on_failure() as host:
+            try:
+                mount("-t", "tmpfs", "-o", "size=80m", "none", str(host.storage))
+            except (subprocess.CalledProcessError, FileNotFoundError) as error:
+                print(f"storage: nothing was tried, for nothing can be mounted here: {error}")
+                return
+            try:
+                try_all(host)
+            finally:
+                host.stop()
+                while unmount(host, "--lazy"):
+                    pass
     finally:
-        host.stop()
-        while mounted and unmount(host, "--lazy"):
-            pass
-        host.remove()
         server.remove()
+
+
+def try_all(host: Host) -> None:
+    service = host.start_plain()
+    host.until(host.running, "the service")
+    goes_on(host)
+    for trial in (full, read_only, replaced):
+        trial(host)
+        print(f"storage {trial.__name__}: told, nothing deleted, and all went on", flush=True)
+    service.terminate()
+    service.wait(60)
+    assert "Traceback" not in host.log, host.log[-5000:]
+    assert host.rows("SELECT Id FROM Events WHERE EndDateTime IS NULL") == []
+    lost = [str(one) for one in check(str(host.config), str(host.zm_conf)).wrong]
+    assert all("is missing or empty" in one for one in lost), lost
+    print(f"{len(lost)} events have their clips on the disk that was in the way: fsck tells of them")
 
 
 if __name__ == "__main__":

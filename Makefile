@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := var/demo
 
-.PHONY: demo check lint types test fuzz endure simulate bench setup-check clean
+.PHONY: demo check lint types test fuzz mutants endure simulate bench setup-check clean
 
 demo: $(STAMP)
 	@mkdir -p $(DEMO)
@@ -30,6 +30,10 @@ test: $(STAMP)
 fuzz: setup-check
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(TESTS)
 
+# Half an hour: edits that break something, each of which a test must find (CONTRIBUTING.md).
+mutants: setup-check
+	$(BIN)/python tools/mutants.py $(WORDS)
+
 simulate: $(STAMP)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),$(or $(SEEDS),1000..3000))
 
@@ -37,6 +41,7 @@ simulate: $(STAMP)
 endure: setup-check
 	$(BIN)/python -m tests.endurance.kills $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.endurance.outage
+	$(BIN)/python -m tests.endurance.outage --seconds 60 --starve $(or $(SEED),1)
 	$(BIN)/python -m tests.endurance.storage
 
 bench: $(STAMP)

@@ -35,3 +35,22 @@ def test_a_clock_that_was_set_back_does_not_make_a_worker_younger_than_its_clips
     assert abs(living(str(tmp_path), linux)[3] - seen.since_us) < 100_000
     write_record(record_path(str(tmp_path), 3), replace(record, at_us=5))
     assert living(str(tmp_path), linux) == {3: 5}
+
+
+def test_a_worker_of_an_earlier_boot_does_not_live_although_its_number_does(tmp_path):
+    linux = Linux(None)
+    seen = linux.look(os.getpid())
+    record = Record(
+        monitor_id=3,
+        pid=seen.pid,
+        started=seen.started,
+        boot=linux.boot,
+        program="zm-core",
+        arguments=(),
+        socket="s",
+        digest="d",
+        at_us=5,
+    )
+    for changed, lives in (({}, True), ({"boot": "another"}, False), ({"started": seen.started + 1}, False)):
+        write_record(record_path(str(tmp_path), 3), replace(record, **changed))
+        assert (3 in living(str(tmp_path), linux)) == lives

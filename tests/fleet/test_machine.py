@@ -16,7 +16,7 @@ from zmtwist.fleet.status import Change, State
 class Puppet:
     """A life, its clock, and what it asked of its body."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: float = 0.5) -> None:
         self.clock = Clock()
         self.calls: list[str] = []
         self.told: list[Change] = []
@@ -25,7 +25,7 @@ class Puppet:
             clock=self.clock,
             wall=lambda: round(self.clock.seconds() * 1e6),
             turn=lambda: 0.25,
-            jitter=lambda: 0.5,
+            jitter=lambda: chance,
             announce=self.told.append,
             min_backoff_seconds=1,
             max_backoff_seconds=60,
@@ -365,3 +365,21 @@ def test_inputs_from_inside_an_announcement_are_taken_afterwards() -> None:
     live(puppet)
     assert puppet.core.state is STOPPING
     assert puppet.calls == ["launch", "terminate"]
+
+
+@pytest.mark.parametrize(("fail", "nominal"), [("failed", 1.0), ("doomed", 60.0)])
+def test_workers_that_failed_together_do_not_come_back_together(fail, nominal):
+    """A switch that restarts takes all its cameras away at once."""
+    delays = []
+    for chance in (0.0, 0.5, 1.0):
+        puppet = Puppet(chance)
+        starting(puppet)
+        failed_at = puppet.clock.seconds()
+        getattr(puppet.life, fail)("signal 11")
+        assert puppet.core.start_at is not None
+        delays.append(puppet.core.start_at - failed_at)
+        puppet.clock.advance(delays[-1] - 0.001)
+        assert puppet.core.state in (State.BACKOFF, State.FATAL)
+        puppet.clock.advance(0.002)
+        assert puppet.core.state is State.STARTING
+    assert delays == [pytest.approx(nominal * share) for share in (0.8, 1.0, 1.2)]

@@ -92,7 +92,7 @@ def test_a_pre_roll_is_in_the_clip(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_killed_workers_small_clip_has_no_bytes(start: Start, tmp_path: Path) -> None:
-    """The muxer keeps 32 KiB to itself, so that a small clip is not on the disk before it is closed."""
+    """The muxer keeps 256 KiB to itself, so that a small clip is not on the disk before it is closed."""
     for tuning in (FAST, "light,fps=20,gop=0.2,media_bytes=100"):
         root = tmp_path / tuning[:5]
         sim = start(document(node("store", root=str(root), max_secs=60)), tuning)
@@ -128,17 +128,17 @@ def test_every_group_of_pictures_begins_with_a_keyframe_on_time() -> None:
 
 
 def test_a_placeholder_is_a_file_that_players_take_and_of_the_clips_size(tmp_path: Path) -> None:
-    camera, path = LightCamera((320, 240), 10, 1, 4000), tmp_path / "light.mkv"
+    camera, path = LightCamera((320, 240), 10, 1, 32_000), tmp_path / "light.mkv"
     clip = camera.clip(str(path))
     sizes = []
     for at in range(30):
         clip.write(camera.packet(at * 100_000, 0, None), at * 100_000)
         sizes.append(path.stat().st_size)
-    assert sorted(set(sizes)) == [at * 32768 for at in range(5)]
+    assert sorted(set(sizes)) == [at * 262_144 for at in range(5)]
     assert decoded(str(path)) == (pytest.approx(2.6, abs=0.5), 1)
     clip.close()
     assert decoded(str(path)) == (pytest.approx(3.0), 1)
-    assert path.stat().st_size == 27 * 4000 + 3 * 16000
+    assert path.stat().st_size == 27 * 32_000 + 3 * 128_000
 
 
 def test_frames_that_refer_to_later_ones_come_after_these(tmp_path: Path) -> None:

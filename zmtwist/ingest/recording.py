@@ -31,10 +31,10 @@ MOVING_SECONDS = 8.0
 OPENS_SECONDS = 15.0
 """How long frames may come before a clip is open: it begins with a keyframe, and cameras may be set to one every ten seconds."""
 
-FLUSH_BYTES = 32 * 1024
-"""So much of a clip stays in the worker's memory before it is written."""
+FLUSH_BYTES = 256 * 1024
+"""So much of a clip stays in the worker's memory before it is written: FFmpeg's buffer for files."""
 
-SHORTEST_SECONDS, LONGEST_SECONDS = 8.0, 120.0
+SHORTEST_SECONDS, LONGEST_SECONDS = 8.0, 900.0
 """Bounds for how long a clip may go without growing, whatever the camera's bit rate."""
 
 TRIGGER_SECONDS = 6.0

@@ -12,8 +12,8 @@ from zmtwist.sim.scene import Thing
 from zmtwist.wire.messages import Hello, Stream
 
 CODEC_H264 = 27
-BUFFER = 32 * 1024
-"""So many bytes of a clip stay in the muxer's buffer."""
+BUFFER = 256 * 1024
+"""So many bytes of a clip stay in the muxer's buffer: FFmpeg's for files."""
 
 
 class Packet(msgspec.Struct, frozen=True, gc=False):
@@ -88,7 +88,7 @@ class LightCamera:
 class LightClip:
     """A placeholder: a whole Matroska file of one black frame, which gives the clip's true duration, and void up to about its true size.
 
-    As with a real one the last 32 KiB are not in the file before it is closed.
+    As with a real one the last 256 KiB are not in the file before it is closed.
     """
 
     def __init__(self, path: str, frame_us: int) -> None:

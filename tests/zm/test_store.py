@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
@@ -371,29 +372,40 @@ def test_an_addition_whose_commit_was_lost_is_not_made_twice():
     assert database.wanted == [{3: 100}, {3: 1}]
 
 
-@pytest_twisted.ensureDeferred
-async def test_a_clip_that_began_earlier_than_was_thought(site):
-    places = await site.write(opening(), *alarms("a", [51, 53], 80))
-    end = closing(frames=150, length_us=15 * SECOND, tally=Tally(2, 160, 80, 51), settle=True, earlier_us=2_600_000)
-    for _ in range(2):  # it may be written again, by the spool
-        await site.write(end, places=places)
-        event = site.event(places["a"].event_id)
-        assert (event["StartDateTime"], event["EndDateTime"]) == ("2026-03-01 11:59:57", "2026-03-01 12:00:12")
-        assert (event["Length"], event["Frames"], event["AlarmFrames"]) == (15.0, 150, 2)
-        frames = [row for row in site.frames(event["Id"]) if row["Type"] == "Alarm"]
-        assert [(row["FrameId"], row["Delta"], row["TimeStamp"][-8:]) for row in frames] == [
-            (76, 7.6, "12:00:04"),
-            (78, 7.8, "12:00:04"),
-        ]
+async def _lose_last(site, first):
+    """A replica takes over which has no events from this one on, and gives their ids again."""
+    for table in ("Frames", "Events_Hour", "Events_Day", "Events_Week", "Events_Month"):
+        site.run(f"DELETE FROM {table} WHERE EventId >= {first}")
+    site.run(f"DELETE FROM Events WHERE Id >= {first}")
+    if site.server is None:
+        site.run(f"UPDATE sqlite_sequence SET seq = {first - 1} WHERE name = 'Events'")
+    else:
+        site.run(f"ALTER TABLE Events AUTO_INCREMENT = {first}")
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_start_that_its_directory_depends_on_stays(site):
-    """Midnight lies between: the directory is that of the day on which the clip was thought to begin."""
-    begin = at("2026-03-01 00:00:00")
-    places = await site.write(opening(start_us=begin), *[AddFrame("a", 51, 5 * SECOND, 80)])
-    await site.write(closing(length_us=10 * SECOND, settle=True, earlier_us=2_000_000), places=places)
-    event = site.event(places["a"].event_id)
-    assert (event["StartDateTime"], event["EndDateTime"]) == ("2026-03-01 00:00:00", "2026-03-01 00:00:10")
-    [alarm] = [row for row in site.frames(event["Id"]) if row["Type"] == "Alarm"]
-    assert (alarm["Delta"], alarm["TimeStamp"][-8:]) == (7.0, "00:00:05")
+async def test_no_id_is_used_that_an_event_had_whose_row_the_database_has_lost(site):
+    await site.write(opening(handle="a"))
+    lost = await site.write(opening(handle="b"))
+    await _lose_last(site, lost["b"].event_id)
+    with capturedLogs() as logged:
+        places = await site.write(opening(handle="c"), *alarms("c", [5]), opening(handle="d"), places=lost)
+    assert sorted(places[handle].event_id for handle in "cd") == [lost["b"].event_id + 1, lost["b"].event_id + 2]
+    assert sum("has a database taken over" in formatEvent(event) for event in logged) == 1
+    later = await site.write(opening(handle="e"))
+    assert later["e"].event_id == lost["b"].event_id + 3
+    for place in (places["c"], places["d"], later["e"]):
+        assert site.frames(place.event_id)[0]["FrameId"] == 1
+    counted = site.query("SELECT EventId FROM Events_Hour ORDER BY EventId")
+    assert list(counted) == list(site.query("SELECT Id FROM Events ORDER BY Id"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_id_that_a_lost_event_had_and_another_monitors_has_now_is_not_written_to(site):
+    lost = await site.write(opening(handle="b"))
+    other = await site.write(opening(handle="x", monitor_id=2))
+    taken = {"b": attrs.evolve(lost["b"], event_id=other["x"].event_id)}
+    with capturedLogs() as logged:
+        await site.write(closing("b", disk_bytes=77), places=taken)
+    assert site.event(other["x"].event_id)["EndDateTime"] is None
+    assert any("deleted while they were recorded" in formatEvent(event) for event in logged)

@@ -43,10 +43,18 @@ class Batch:
     monitors: Mapping[int, Monitor]
     zone: tzinfo | None = None
     event_name: str | None = None
+    highest: int = 0
+    """The highest id that any event is known to have, or to have had."""
+    raised: bool = False
+    """Ids are to go on above `highest`, whatever the server thinks."""
+
+
+class GivenAgain(Exception):
+    """The server has given an id that an event has, or had: it has lost the last commits, as a replica may that has taken over."""
 
 
 def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
-    """Write the batch. Raises `Refused` for a handle or monitor that nobody knows, and whatever the driver raises."""
+    """Write the batch. Raises `Refused` for a handle or monitor that nobody knows, `GivenAgain`, and whatever the driver raises."""
     touches = fold(batch.changes)
     known = {}
     for handle, touch in touches.items():
@@ -65,7 +73,12 @@ def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
     _lock_counts(sql, schema, known, touches, rows, opened)
     first = {change.handle: first_frame(touches[change.handle].first) for change in opened}
     pairs = [(change, first[change.handle]) for change in opened]
-    places = open_events(sql, schema, pairs, batch.monitors, batch.zone, batch.event_name)
+    above = batch.highest if batch.raised else None
+    places = open_events(sql, schema, pairs, batch.monitors, batch.zone, batch.event_name, above=above)
+    if (
+        lowest := min((place.event_id for place in places.values()), default=None)
+    ) is not None and lowest <= batch.highest:
+        raise GivenAgain(f"event id {lowest} was given, which is not above {batch.highest}")
     if not known and not any(touch.goes_on for touch in touches.values()):
         # As a rule nothing but openings is written with openings, and a worker waits for each.
         return Written(places=places, witness=witness_of((), places))
@@ -118,16 +131,19 @@ def write(sql: Sql, schema: Schema, batch: Batch) -> Written:
 def _lock_events(
     sql: Sql, schema: Schema, known: Mapping[str, EventPlace], touches: Mapping[str, Touch]
 ) -> dict[int, EventRow]:
-    """Lock the rows of events that exist already, and read what the changes need to know of them. Deleted ones are missing."""
+    """Lock the rows of events that exist already, and read what the changes need to know of them. Deleted ones are missing, and so are
+    those whose id somebody else's event has by now (see `GivenAgain`)."""
     if not known:
         return {}
     notes = "e.Notes" if any(touch.notes for touch in touches.values()) else "NULL"
     wanted = ids(place.event_id for place in known.values())
     found = sql.rows(
         f"SELECT e.Id, e.EndDateTime IS NOT NULL, COALESCE(e.DiskSpace, 0), {notes}, "
-        "(SELECT f.FrameId FROM Frames f WHERE f.EventId = e.Id ORDER BY f.Id DESC LIMIT 1), e.Videoed AND e.DefaultVideo = '' "
+        "(SELECT f.FrameId FROM Frames f WHERE f.EventId = e.Id ORDER BY f.Id DESC LIMIT 1), e.Videoed AND e.DefaultVideo = '', "
+        "e.MonitorId "
         f"FROM Events e {sql.dialect.by_key} WHERE e.Id IN ({wanted}) ORDER BY e.Id {sql.dialect.for_update}"
     )
+    monitors = {place.event_id: place.monitor_id for place in known.values()}
     return {
         int(event_id): EventRow(
             ended=bool(ended),
@@ -136,7 +152,8 @@ def _lock_events(
             last_frame=int(last or 0),
             unnamed=bool(unnamed),
         )
-        for event_id, ended, disk, text, last, unnamed in found
+        for event_id, ended, disk, text, last, unnamed, monitor_id in found
+        if monitor_id == monitors[int(event_id)]
     }
 
 

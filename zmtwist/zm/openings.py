@@ -30,13 +30,22 @@ def open_events(
     monitors: Mapping[int, Monitor],
     zone: tzinfo | None,
     event_name: str | None,
+    *,
+    above: int | None = None,
 ) -> dict[str, EventPlace]:
-    """Write the rows of these events, with the first frame of each; where each of them is, by handle."""
+    """Write the rows of these events, with the first frame of each; where each of them is, by handle.
+
+    With `above`, the first of them gets an id over that, and so do all that come after it: the server goes on from there.
+    """
     if not opened:
         return {}
     changes = [change for change, _ in opened]
     inserts = [_event(change, monitors[change.monitor_id], schema, zone) for change in changes]
-    if sql.dialect.name == "sqlite" or schema.insert_trigger is None:
+    if above is not None:
+        highest = sql.one("SELECT COALESCE(MAX(Id), 0) FROM Events")
+        first_id = 1 + max(above, int(highest[0]) if highest else 0)
+        inserts[0] = _event(changes[0], monitors[changes[0].monitor_id], schema, zone, event_id=first_id)
+    if above is not None or sql.dialect.name == "sqlite" or schema.insert_trigger is None:
         event_ids = sql.run_all(inserts)
         counted = schema.insert_trigger or (
             # There may be a trigger that is hidden from us.
@@ -78,9 +87,11 @@ def _place(
     )
 
 
-def _event(change: OpenEvent, monitor: Monitor, schema: Schema, zone: tzinfo | None) -> Statement:
-    """The row of an event that has begun. Its size comes by a later UPDATE, since 1.36's triggers count sizes in those only; so does its
-    video's name, which has the id in it.
+def _event(
+    change: OpenEvent, monitor: Monitor, schema: Schema, zone: tzinfo | None, *, event_id: int | None = None
+) -> Statement:
+    """The row of an event that has begun; the server chooses its id, if it is not given. Its size comes by a later UPDATE, since 1.36's
+    triggers count sizes in those only; so does its video's name, which has the id in it.
 
     SaveJPEGs is 0 and Orientation ROTATE_0 whatever the monitor's, since the clip holds all pictures, and holds them upright.
     """
@@ -106,6 +117,8 @@ def _event(change: OpenEvent, monitor: Monitor, schema: Schema, zone: tzinfo | N
         "Orientation": "ROTATE_0",
         "Scheme": monitor.storage.scheme,
     }
+    if event_id is not None:
+        row["Id"] = event_id
     if schema.max_score_frame_id:
         row["MaxScoreFrameId"] = 1
     if schema.geo:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -15,7 +16,7 @@ from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.catalog import Site
 from zmtwist.zm.errors import CommitLost, DatabaseError, Refused, Retryable, Unsure, Unusable
-from zmtwist.zm.events import Batch, write
+from zmtwist.zm.events import Batch, GivenAgain, write
 from zmtwist.zm.found import Search, find_opened
 from zmtwist.zm.landing import add_to_storage, landed
 from zmtwist.zm.paths import EventPlace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from zmtwist.changes import Change, OpenEvent
 
 log = Logger()
+
+DUPLICATE = 1062
 
 
 @implementer(IEventStore)
@@ -45,12 +48,14 @@ class EventStore:
         self._owed = Counter[int]()
         """Bytes by storage that are still to be added to Storage.DiskSpace."""
         self._adding = False
+        self._highest = 0
 
     def commit(
         self, changes: Sequence[Change], places: Mapping[str, EventPlace], monitors: Mapping[int, Monitor]
     ) -> Deferred[Mapping[str, EventPlace]]:
         """See `IEventStore.commit`."""
-        batch = Batch(changes, places, monitors, self._zone, self._event_name)
+        self._note(places)
+        batch = Batch(changes, places, monitors, self._zone, self._event_name, self._highest)
         return Deferred.fromCoroutine(self._commit(batch))
 
     def landed(self, unsure: Unsure) -> Deferred[bool]:
@@ -75,7 +80,15 @@ class EventStore:
     async def _commit(self, batch: Batch) -> Mapping[str, EventPlace]:
         try:
             schema = await self._database.schema()
-            written = await self._database.interact(write, schema, batch)
+            try:
+                written = await self._database.interact(write, schema, batch)
+            except GivenAgain as error:
+                log.critical(
+                    "{error}: has a database taken over that lacks the last commits of the one before? Ids go on above that, so that no "
+                    "clip takes the place of another; events of which the rows are lost are found by `zmnextctl fsck`",
+                    error=str(error),
+                )
+                written = await self._raised(attrs.evolve(batch, raised=True))
         except CommitLost as error:
             raise Unsure(str(error), error.code, error.result) from None
         except Unusable as error:  # half-way through an upgrade, say: the rows are good
@@ -88,13 +101,25 @@ class EventStore:
         self._afterwards(written)
         return written.places
 
+    async def _raised(self, batch: Batch) -> Written:
+        try:
+            return await self._database.interact(write, await self._database.schema(), batch)
+        except Refused as error:
+            if error.code == DUPLICATE:  # somebody else was given that very id meanwhile
+                raise Retryable(str(error), error.code) from None
+            raise
+
     async def _landed(self, written: Written) -> bool:
         if written.witness is None or not await self._database.interact(landed, written.witness):
             return False
         self._afterwards(written)
         return True
 
+    def _note(self, places: Mapping[str, EventPlace]) -> None:
+        self._highest = max(self._highest, *(place.event_id for place in places.values()), 0)
+
     def _afterwards(self, written: Written) -> None:
+        self._note(written.places)
         if written.vanished:
             log.warn(
                 "events were deleted while they were recorded; what else is said of them is left out: {handles}",

@@ -15,6 +15,10 @@ import pytest
 SEEDS = 300
 AT_ONCE = 30
 UNMENDED = (
+    "is being recorded, and is not at",
+    "is still open",
+    "takes the place of another",
+    "rows are open",
     "left in the spool",
     "still being recorded",
     "have no closed rows",

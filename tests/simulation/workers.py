@@ -253,11 +253,12 @@ class Orphan:
 
 def _next_pid(world: World) -> int:
     """A number that no living process has; sometimes one that a dead one had."""
-    used = {one.pid for one in (*world.workers, *world.orphans)}
-    free = sorted(used - {pid for one in (*world.living(), *world.orphans) for pid in (one.pid, one.group)})
+    taken = {pid for one in (*world.living(), *world.orphans) for pid in (one.pid, one.group)}
+    free = [pid for pid in world.pids if pid not in taken]
     if free and world.chance.random() < 0.1:
         return world.chance.choice(free)
-    return FIRST_PID + len(used)
+    world.pids.append(FIRST_PID + len(world.pids))
+    return world.pids[-1]
 
 
 def _recorders(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -79,6 +79,8 @@ class World(Clock):
         self.zone_changes = season != "none"
         self.start_us = round(start.timestamp()) * SECOND
         self.failed_over = False
+        self.rolled_back: set[int] = set()
+        """Events of which a replica that took over had the row, but not all frames."""
         self.stepped_us = 0
         self.calm = False
         self.troubles = Troubles()
@@ -86,6 +88,8 @@ class World(Clock):
         self.violations: list[str] = []
         self.workers: list[Worker] = []
         self.orphans: list[Orphan] = []
+        self.pids: list[int] = []
+        """All that were ever given."""
         self.links: list[Link] = []
         self.clips: dict[int, Clip] = {}
         self._torn: set[tuple[str, ...]] = set()

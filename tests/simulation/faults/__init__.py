@@ -8,9 +8,7 @@ FAULTS = database.FAULTS | disks.FAULTS | operators.FAULTS | ourselves.FAULTS | 
 
 PENDING = {
     "a camera is away",
-    "the database fails over",
     "a storage is unmounted",
-    "the clock jumps by days",
     "what nobody understands lies in a storage",
     "the clock jumps back",
     "the storage gives errors",

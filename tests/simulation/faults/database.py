@@ -69,6 +69,7 @@ def fail_over(simulation: Simulation) -> None:
     server.take_over(replica)
     world.tell("a replica takes over")
     world.failed_over = True
+    world.rolled_back |= {row[0] for row in server.rows("SELECT Id FROM Events WHERE EndDateTime IS NULL")}
     simulation.disturb()
     for clip in world.clips.values():
         clip.unrowed = clip.unrowed or clip.disturbed or (clip.ended_at or since) >= since - 5.0

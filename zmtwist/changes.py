@@ -106,6 +106,7 @@ class ClipSaved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     settle: bool = False
     event_id: int = 0
     cause: str | None = None
+    earlier_us: int = 0
 
 
 class CloseEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -113,7 +114,8 @@ class CloseEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
     Now that the clip's frame count and duration are known, a final Frames row with FrameId `frames` is written unless there is one.
     `settle` says that FrameIds were written from an estimate of the frame rate that proved wrong: the store reads the event's rows,
-    and gives each the ordinal that its Delta has in the finished clip (kept ascending, distinct, and at most `frames`).
+    and gives each the ordinal that its Delta has in the finished clip (kept ascending, distinct, and at most `frames`). `earlier_us` says
+    by how much the clip's first frame was before the start that the event was opened with (negative: after it).
     """
 
     handle: str
@@ -125,6 +127,7 @@ class CloseEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     disk_bytes: int = 0
     cause: str | None = None
     note: str | None = None
+    earlier_us: int = 0
 
 
 Change = OpenEvent | AddFrame | UpdateEvent | AddTag | AddData | ClipSaved | CloseEvent

@@ -265,8 +265,8 @@ class ZmNext(Service):
         for monitor in await self.catalog.monitors():
             if opted_in(monitor, self._settings.config.zmnext):
                 composed = self._compose(monitor)
-                pre_roll = composed.pre_roll_sec if isinstance(composed, Document) else 0
-                own[monitor.id] = Own(monitor, round(pre_roll * 1e6))
+                lead = composed.lead_sec if isinstance(composed, Document) else 0.0
+                own[monitor.id] = Own(monitor, round(lead * 1e6))
         return own
 
     async def _living(self) -> Mapping[int, int]:

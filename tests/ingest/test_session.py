@@ -13,6 +13,7 @@ from tests.ingest.builders import capture, description, detection, motion, openi
 from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, UpdateEvent
 from zmtwist.ingest.activity import MAX_PENDING
 from zmtwist.ingest.data import MAX_DATA
+from zmtwist.ingest.options import SECOND
 from zmtwist.wire.details import (
     Alert,
     Analytics,
@@ -468,3 +469,29 @@ def test_what_is_kept_back_takes_little_memory():
         state, _ = state.handle(pose, pose.wall_us)
     assert sum(activity.detail is not None for activity in state.pending) <= 64
     assert state.pending[-1].detail is not None
+
+
+def test_a_triggered_clips_start_is_put_right_when_it_is_saved():
+    """It reaches back to the keyframe before its pre-roll, wherever that is; it is saved as soon as its last frame has come."""
+    talk = [opening(20, "t", "motion"), motion(20.1), motion(22), saved(32.5, "/e/1.mkv", 18.5, 185, "motion")]
+    _, changes = walk(session(pre_roll_us=round(4.5 * SECOND)), [motion(0), *talk])
+    [opened] = of(OpenEvent, changes)
+    [over] = of(ClipSaved, changes)
+    assert opened.start_us == us(15.5)
+    assert opened.start_us - over.earlier_us == us(14)
+    assert over.settle
+    assert (
+        over.tally.max_score_us
+        - max(f.offset_us for f in of(AddFrame, changes) if f.frame_id == over.tally.max_score_frame)
+        == over.earlier_us
+    )
+
+
+@pytest.mark.parametrize(
+    ("trigger", "seconds"),
+    [("continuous", 18.5), ("motion", 0.0), ("motion", 17.02), ("motion", 900.0), ("motion", -3.0)],
+)
+def test_a_start_that_is_right_or_can_not_be_told_stays(trigger, seconds):
+    talk = [motion(0), opening(20, "t", trigger), motion(20.1), saved(32.5, "/e/1.mkv", seconds, 185, trigger)]
+    _, changes = walk(session(pre_roll_us=round(4.5 * SECOND)), talk)
+    assert of(ClipSaved, changes)[0].earlier_us == 0

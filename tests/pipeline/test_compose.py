@@ -164,9 +164,9 @@ def test_every_golden_document_is_used() -> None:
 
 def test_what_ingest_and_fleet_need() -> None:
     event = composed("second_stream_event")
-    assert (event.mode, event.store_root, event.pre_roll_sec, event.private) == ("event", "/srv/events", 2, False)
+    assert (event.mode, event.store_root, event.lead_sec, event.private) == ("event", "/srv/events", 4.5, False)
     segments = composed("file_mocord")
-    assert (segments.mode, segments.pre_roll_sec) == ("both", 0)
+    assert (segments.mode, segments.lead_sec) == ("both", 0.0)
     view = composed("remote_view_only")
     assert (view.mode, view.store_root) == ("none", None)
     assert composed("privacy").private

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RATE = 10
 PRE_ROLL = 2
+WINDOW = 2
+"""What the recorder keeps besides the pre-roll, in seconds; and then it goes back to the keyframe before that."""
 
 
 class Clip:
@@ -34,6 +36,8 @@ class Clip:
         self.saved = False
         self.buffered = world.chance.choice((0.0, 0.7, 1.5))
         self.frames = 0
+        self.before = 0.0 if trigger == "continuous" else PRE_ROLL + WINDOW + number % 10 / 10
+        """So many seconds of it are from before its opening."""
         self.seconds = 0.0
         """For so long frames have come that were taken."""
         self.refused = 0
@@ -73,8 +77,7 @@ class Clip:
     @property
     def came(self) -> int:
         """How many frames have come that were taken, what was in the worker's buffer included."""
-        before = 0 if self.trigger == "continuous" else PRE_ROLL * RATE
-        return before + round(self.seconds * RATE)
+        return round((self.before + self.seconds) * RATE)
 
     def write(self, wall_us: int) -> None:
         """Put it into its file, a byte for each frame."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.simulation.clips import PRE_ROLL, RATE, Clip, clip_files, clip_in
+from tests.simulation.clips import RATE, Clip, clip_files, clip_in
 from tests.simulation.database import Server
 from tests.simulation.world import SECOND, World
 
@@ -141,5 +141,5 @@ def _apart(world: World, seconds: float) -> float:
 def _begin(world: World, clip: Clip, event_id: int, start: datetime) -> None:
     begun = datetime.fromtimestamp(clip.begun_us / SECOND, ZoneInfo(world.zone)).replace(tzinfo=None)
     off = _apart(world, (start - begun).total_seconds())
-    if not -PRE_ROLL - 2.5 <= off <= 2.5 and not world.stepped_us:
+    if not -clip.before - 2.5 <= off <= 2.5 and not world.stepped_us:
         world.never(f"event {event_id} starts at {start}, {off:+.1f} s of its clip's {begun}")

@@ -372,6 +372,34 @@ def test_an_addition_whose_commit_was_lost_is_not_made_twice():
     assert database.wanted == [{3: 100}, {3: 1}]
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_clip_that_began_earlier_than_was_thought(site):
+    places = await site.write(opening(), *alarms("a", [51, 53], 80))
+    end = closing(frames=150, length_us=15 * SECOND, tally=Tally(2, 160, 80, 51), settle=True, earlier_us=2_600_000)
+    for _ in range(2):  # it may be written again, by the spool
+        await site.write(end, places=places)
+        event = site.event(places["a"].event_id)
+        assert (event["StartDateTime"], event["EndDateTime"]) == ("2026-03-01 11:59:57", "2026-03-01 12:00:12")
+        assert (event["Length"], event["Frames"], event["AlarmFrames"]) == (15.0, 150, 2)
+        frames = [row for row in site.frames(event["Id"]) if row["Type"] == "Alarm"]
+        assert [(row["FrameId"], row["Delta"], row["TimeStamp"][-8:]) for row in frames] == [
+            (76, 7.6, "12:00:04"),
+            (78, 7.8, "12:00:04"),
+        ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_start_that_its_directory_depends_on_stays(site):
+    """Midnight lies between: the directory is that of the day on which the clip was thought to begin."""
+    begin = at("2026-03-01 00:00:00")
+    places = await site.write(opening(start_us=begin), *[AddFrame("a", 51, 5 * SECOND, 80)])
+    await site.write(closing(length_us=10 * SECOND, settle=True, earlier_us=2_000_000), places=places)
+    event = site.event(places["a"].event_id)
+    assert (event["StartDateTime"], event["EndDateTime"]) == ("2026-03-01 00:00:00", "2026-03-01 00:00:10")
+    [alarm] = [row for row in site.frames(event["Id"]) if row["Type"] == "Alarm"]
+    assert (alarm["Delta"], alarm["TimeStamp"][-8:]) == (7.0, "00:00:05")
+
+
 async def _lose_last(site, first):
     """A replica takes over which has no events from this one on, and gives their ids again."""
     for table in ("Frames", "Events_Hour", "Events_Day", "Events_Week", "Events_Month"):

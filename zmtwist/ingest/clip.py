@@ -243,3 +243,20 @@ def quiet_end(clip: Clip) -> CloseEvent:
     """The end of an event without a clip: at its last activity."""
     length = clip.offset(clip.seen_us)
     return CloseEvent(handle=clip.handle, length_us=length, frames=clip.last_frame, tally=clip.tally, cause=clip.cause)
+
+
+MIN_SHIFT_US = SECOND // 20
+MAX_SHIFT_US = 60 * SECOND
+"""Bounds for by how much a clip's start is put right: less is noise, more is no pre-roll."""
+
+
+def begun_earlier(clip: Clip, duration_us: int, saved_us: int) -> int:
+    """By how much a triggered clip began before what was taken for its start: it is saved as soon as its last frame has come.
+
+    How far back it reaches depends on where the camera's keyframes are. 0 for a clip whose opening was not heard, for a segment, which
+    begins when it is opened, and where the figures can't be right.
+    """
+    if not clip.token or clip.trigger == "continuous" or not duration_us:
+        return 0
+    earlier = clip.start_us - (saved_us - duration_us)
+    return earlier if MIN_SHIFT_US <= abs(earlier) <= MAX_SHIFT_US else 0

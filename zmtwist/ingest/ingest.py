@@ -186,7 +186,7 @@ class Ingest(Service):
         options = replace(
             self._options,
             recorder=recorder,
-            pre_roll_us=document.pre_roll_sec * SECOND,
+            pre_roll_us=round(document.lead_sec * SECOND),
             motion_area=document.motion_cells * MOTION_GATE_DOWNSCALE**2 or max(0, width) * max(0, height),
             bulk_interval=bulk_interval,
             zoning=zoning,

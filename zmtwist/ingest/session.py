@@ -16,6 +16,7 @@ from zmtwist.changes import AddData, Change, ClipSaved, OpenEvent, UpdateEvent
 from zmtwist.ingest.activity import Activity, activity_of, cause_of, kept_back
 from zmtwist.ingest.clip import (
     Clip,
+    begun_earlier,
     frames_by,
     last_notes,
     needs_settling,
@@ -172,6 +173,7 @@ class Session(msgspec.Struct, frozen=True):
             session, opened = session._open(start, saved.cause or "continuous", until_us=at_us)
             changes += opened
             clip = session.clips[-1]
+        earlier_us = begun_earlier(clip, duration_us, at_us)
         if saved.cause and cause_of(saved.cause) != cause_of(clip.trigger):
             clip = replace(clip, trigger=saved.cause)
         frames = max(1, min(saved.frames, MAX_FRAMES))
@@ -182,10 +184,11 @@ class Session(msgspec.Struct, frozen=True):
                 path=saved.path,
                 duration_us=duration_us,
                 frames=frames,
-                tally=clip.tally,
-                settle=needs_settling(clip, frames, duration_us),
+                tally=replace(clip.tally, max_score_us=max(0, clip.tally.max_score_us + earlier_us)),
+                settle=needs_settling(clip, frames, duration_us) or earlier_us != 0,
                 event_id=min(max(0, saved.event_id), MAX_EVENT_ID),
                 cause=clip.cause,
+                earlier_us=earlier_us,
             )
         )
         over = replace(clip, last_frame=min(clip.last_frame, frames), event_id=saved.event_id or clip.event_id)

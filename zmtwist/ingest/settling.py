@@ -104,5 +104,6 @@ class Settling:
             disk_bytes=clip.disk_bytes if clip is not None else 0,
             cause=saved.cause,
             note=note,
+            earlier_us=saved.earlier_us,
         )
         self._submit(place.monitor_id, [closed])

@@ -28,7 +28,7 @@ from zmtwist.pipeline.mode import mode_of
 from zmtwist.pipeline.monitor import Mode, Monitor
 from zmtwist.pipeline.mqtt import Broker, mqtt_node, parse_broker
 from zmtwist.pipeline.privacy import is_private, masked_tree
-from zmtwist.pipeline.recorder import store_node
+from zmtwist.pipeline.recorder import lead_of, store_node
 from zmtwist.pipeline.zones import Area, including, parse_zones
 from zmtwist.redact import Redactor, mask
 
@@ -116,7 +116,7 @@ class _Composer:
             mode=mode,
             store_root=None if store is None else store["cfg"]["root"],
             camera=source.address,
-            pre_roll_sec=store["cfg"]["pre_roll_sec"] if store is not None and mode == "event" else 0,
+            lead_sec=lead_of(store) if store is not None and mode == "event" else 0.0,
             detect_size=detect_size(children, monitor),
             motion_cells=motion_cells(children),
             shares_inference=shares,

@@ -30,8 +30,8 @@ class Document:
     """The directory that clips are written under; None where nothing is recorded."""
     camera: tuple[str, int] | None = None
     """Host and TCP port that the camera must answer at; None for a file, or where it is not reached by TCP."""
-    pre_roll_sec: int = 0
-    """By how many seconds a triggered clip begins before its trigger; 0 outside event mode."""
+    lead_sec: float = 0.0
+    """By how many seconds a triggered clip begins before its trigger, as a rule; 0 outside event mode."""
     detect_size: tuple[int, int] | None = None
     """The size of the picture in which objects are detected, before it is turned upright; None where that is not known."""
     motion_cells: int = 0

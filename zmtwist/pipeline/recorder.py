@@ -66,6 +66,18 @@ def lengths(monitor: Monitor, config: PipelineConfig) -> Lengths:
     )
 
 
+_WINDOW_SEC: Final = 2.0
+_HALF_GOP_SEC: Final = 0.5
+
+
+def lead_of(store: dict[str, Any]) -> float:
+    """By how many seconds a clip begins before its trigger: what the recorder keeps besides the pre-roll, back to the keyframe before that,
+    of which one a second is the commonest. What it was in truth is known when the clip is saved."""
+    cfg = store["cfg"]
+    window = float(cfg["pre_roll_sec"]) + _WINDOW_SEC + _HALF_GOP_SEC
+    return min(float(cfg["max_buffer_sec"]), window)
+
+
 def store_node(monitor: Monitor, mode: Mode, config: PipelineConfig) -> dict[str, Any]:
     """The recorder of stream 0. Raises `Unfit` where the monitor's storage has no place to write to."""
     root = monitor.storage.path

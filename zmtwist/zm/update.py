@@ -157,10 +157,15 @@ def update_for(touch: Touch, place: EventPlace, row: EventRow, schema: Schema, z
 
 def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema: Schema, zone: tzinfo | None) -> None:
     """The event's last words: end, size, name, video, and a last frame row where the clip's last frame is."""
+    if row.ended and closed.earlier_us:
+        return  # written once more: it finds all times put right, and must not do that twice
     frames = clamp(max(1, closed.frames), INT)
     tally = closed.tally
+    earlier_us = closed.earlier_us
+    begins_us = _begin_earlier(update, earlier_us, zone) if earlier_us else update.place.start_us
     if closed.settle or last > frames:
-        stored = list(row.frames)
+        stored = [_later(frame, earlier_us) for frame in row.frames]
+        update.frames = [_later(frame, earlier_us) for frame in update.frames]
         if update.first is not None:
             stored, update.first = [update.first if row.frame_id == 1 else row for row in stored], None
         pairs = settled(stored + update.frames, frames, closed.length_us)
@@ -174,9 +179,8 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
         last = update.frames[-1].frame_id if update.frames else 0
     if last < frames:
         update.frames.append(Frame(frames, "Normal", min(hundredths(closed.length_us), MAX_DELTA), 0))
-    start_us = update.place.start_us // SECOND * SECOND
     length_us = min(max(0, closed.length_us), MAX_LENGTH * 10_000)
-    end = local_time(start_us + length_us + SECOND // 2, zone)
+    end = local_time(begins_us // SECOND * SECOND + length_us + SECOND // 2, zone)
     update.columns |= {
         "EndDateTime": end.isoformat(" "),
         "Length": _length(closed.length_us),
@@ -187,6 +191,27 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
     }
     update.ends = not row.ended
     update.name = fit(update.place.final_name, schema.column("Events", "Name"))
+
+
+def _begin_earlier(update: Update, earlier_us: int, zone: tzinfo | None) -> int:
+    """The clip's first frame was at another time than was thought: what StartDateTime tells from now on, which follows only where the
+    event's directory does not depend on it."""
+    place = update.place
+    start_us = place.start_us - earlier_us
+    start = local_time(start_us, zone)
+    update.place = attrs.evolve(place, start_us=start_us)
+    if place.scheme != "Shallow" and (place.scheme != "Medium" or start.date() != place.start.date()):
+        return place.start_us
+    update.place = attrs.evolve(update.place, start=start)
+    update.columns["StartDateTime"] = start.isoformat(" ")
+    return start_us
+
+
+def _later(frame: Frame, by_us: int) -> Frame:
+    """A row so much further from the clip's first frame; the first row stays there."""
+    if not by_us or frame.frame_id == 1:
+        return frame
+    return frame._replace(centis=min(MAX_DELTA, max(0, frame.centis + by_us // 10_000)))
 
 
 def _resize(update: Update, disk_bytes: int, row: EventRow) -> None:

@@ -13,9 +13,9 @@ It says `ready PORT` on stdout, serves `/live` (and `/sub`, a small second strea
 
 SIGSTOP makes it mute: connections are taken by the kernel, and nothing is answered.
 
-The time is a row of 48 black and white cells at the top left, each an 80th of the picture wide: 42 bits of milliseconds since the epoch and
-6 that count those that are set, most significant bit first. `picture.py` reads it out of a decoded frame. It is small enough to be no
-motion by ZoneMinder's own thresholds.
+The time is a row of 48 black and white cells at the top left, each a 160th of the picture wide (an 80th with --noise): 42 bits of
+milliseconds since the epoch and 6 that count those that are set, most significant bit first. `picture.py` reads it out of a decoded frame.
+It is small enough to be no motion by ZoneMinder's own thresholds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ gi.require_version("GstRtspServer", "1.0")
 
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
-CELLS_ACROSS, TIME_BITS, CHECK_BITS = 80, 42, 6
+TIME_BITS, CHECK_BITS = 42, 6
 BLACK, WHITE = b"\x10", b"\xeb"
 AUDIO = {
     "none": "",
@@ -63,8 +63,8 @@ class Picture:
     def __init__(self, size: str, noise: bool) -> None:
         self.width, self.height = map(int, size.split("x"))
         width, height = self.width, self.height
-        self.cell = width // CELLS_ACROSS
-        self.side = height // 6
+        self.cell = width // (80 if noise else 160)
+        self.side = height // 3
         row = bytes(48 + 128 * x // width for x in range(width))
         luma = bytearray(os.urandom(width * height)) if noise else bytearray(row * height)
         for y in range(0, height, max(height // 8, 1)):
@@ -82,7 +82,7 @@ class Picture:
             frame[y * width : y * width + len(row)] = row
         # The square goes to and fro within its half of the picture; when it rests it lies in the left one.
         room = width // 2 - self.side - 16
-        at = abs(step * 12 % (2 * room) - room)
+        at = abs(step * (width // 20) % (2 * room) - room)
         left = 8 + at + (width // 2 if motion == "right" else 0)
         for y in range(self.height // 2, self.height // 2 + self.side):
             frame[y * width + left : y * width + left + self.side] = WHITE * self.side

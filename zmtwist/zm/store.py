@@ -84,8 +84,7 @@ class EventStore:
                 written = await self._database.interact(write, schema, batch)
             except GivenAgain as error:
                 log.critical(
-                    "{error}: has a database taken over that lacks the last commits of the one before? Ids go on above that, so that no "
-                    "clip takes the place of another; events of which the rows are lost are found by `zmnextctl fsck`",
+                    "{error}: has a database taken over that lacks the last commits of the one before? Ids go on above that",
                     error=str(error),
                 )
                 written = await self._raised(attrs.evolve(batch, raised=True))

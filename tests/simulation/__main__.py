@@ -9,6 +9,10 @@ import time
 from twisted.logger import globalLogBeginner
 
 from tests.simulation.scenario import little_garbage, simulate
+from tests.simulation.stories import SEASON, STORIES
+
+TELLINGS = range(5)
+"""How often a story is told, with other chances each time."""
 
 
 def seeds(text: str) -> range:
@@ -25,6 +29,9 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, action="append", default=[], help="run this one, and tell all that happens")
     parser.add_argument("--all", action="store_true", help="with the faults that are known to find defects, too")
+    parser.add_argument(
+        "--story", choices=STORIES, action="append", default=[], help="one of `stories`, and all that happens in it"
+    )
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False, discardBuffer=True)
     failed = 0
@@ -37,7 +44,14 @@ def main() -> int:
             if world.violations:
                 failed += 1
                 print(f"seed {seed}: {world.violations[0]}\n    {repeat(seed)}", flush=True)
-    print(f"{len(options.seeds) + len(options.seed)} seeds, {failed} failed")
+        for name in options.story:
+            for seed in TELLINGS:
+                world = simulate(seed, course=STORIES[name], season=SEASON.get(STORIES[name], "none")).world
+                print("\n".join(world.trace))
+                if world.violations:
+                    failed += 1
+                    print(f"story {name}: {world.violations[0]}", flush=True)
+    print(f"{len(options.seeds) + len(options.seed) + len(options.story) * len(TELLINGS)} seeds, {failed} failed")
     print(f"{time.monotonic() - begun:.1f} s", file=sys.stderr)
     return 1 if failed else 0
 

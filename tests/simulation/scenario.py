@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.simulation.faults import FAULTS, PENDING
 from tests.simulation.machine import Machine
 from tests.simulation.rows import without_rows
 from tests.simulation.storage import Storage
+from tests.simulation.workers import Worker
 from tests.simulation.world import MONITORS, SERVERS, STORAGES, TWO_MACHINES, Troubles, World
 
 STEPS = 11
@@ -34,12 +35,16 @@ ROOM = 8 << 10
 FAST = Path("/dev/shm")
 
 
+class NoWorker(Exception):
+    """A story can't go on."""
+
+
 class Simulation:
     """Everything of one seed. `run` gives what was wrong; `world.trace` tells how it came about."""
 
-    def __init__(self, seed: int, directory: Path) -> None:
+    def __init__(self, seed: int, directory: Path, season: str | None = None) -> None:
         self.seed = seed
-        self.world = World(seed, directory)
+        self.world = World(seed, directory, season)
         self.server = Server(self.world)
         self.world.committed = lambda event_id: bool(self.server.rows("SELECT 1 FROM Events WHERE Id = ?", event_id))
         servers = SERVERS if self.world.chance.random() < TWO_MACHINES else SERVERS[:1]
@@ -54,8 +59,8 @@ class Simulation:
 
     # The course of things.
 
-    def run(self, *, all_faults: bool = False) -> list[str]:
-        """All of it; what was wrong."""
+    def run(self, *, all_faults: bool = False) -> None:
+        """Faults in a random order, then rest."""
         names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
         if not all_faults:
             weights = [0 if name in PENDING else weight for name, weight in zip(names, weights, strict=True)]
@@ -72,7 +77,24 @@ class Simulation:
                 if machine.host is None and world.chance.random() < 0.7:
                     machine.start()
             if world.violations:
-                return world.violations
+                return
+        self._rest()
+
+    def follow(self, course: Callable[[Simulation], None]) -> None:
+        """This one, then rest."""
+        self._start()
+        self._pass(2.0)
+        try:
+            course(self)
+            self._pass(0.1)
+        except NoWorker as error:
+            self.world.never(str(error))
+        if not self.world.violations:
+            self._rest()
+
+    def _rest(self) -> None:
+        """All comes to rest; what holds then."""
+        world = self.world
         self._heal()
         self._holds()
         if any(storage.was_replaced for storage in world.storages.values()):
@@ -91,7 +113,6 @@ class Simulation:
             invariants.at_the_end(world, self.server)
             for machine in self.machines:
                 invariants.of_spool(machine)
-        return world.violations
 
     def close(self) -> None:
         """Let go of everything."""
@@ -111,6 +132,15 @@ class Simulation:
         for clip in self.world.clips.values():
             if clip.ended_at is None or clip.number in missing:
                 clip.disturbed = True
+
+    def worker(self, monitor_id: int) -> Worker:
+        """The one that lives, and is heard; waited for."""
+        for _ in range(60):
+            for worker in self.world.living(monitor_id):
+                if worker.link is not None and worker.clip is not None:
+                    return worker
+            self.world.pass_time(0.5)
+        raise NoWorker(f"monitor {monitor_id} has no worker that records and is heard")
 
     def some_monitor(self) -> int:
         return self.world.chance.choice(self.machine.monitors)
@@ -210,10 +240,16 @@ class Simulation:
         return [(monitor_id, machine.server_id) for machine in self.machines for monitor_id in machine.monitors]
 
 
-def simulate(seed: int, *, all_faults: bool = False) -> Simulation:
-    """Run one seed, in a directory of its own that is gone afterwards. Many of them are quicker within `little_garbage`."""
+def simulate(
+    seed: int,
+    *,
+    course: Callable[[Simulation], None] | None = None,
+    season: str | None = None,
+    all_faults: bool = False,
+) -> Simulation:
+    """Run one seed, be it of a given course, in a directory of its own that is gone afterwards. Many are quicker in `little_garbage`."""
     directory = Path(tempfile.mkdtemp(prefix="zmtwist-simulation-", dir=FAST if os.access(FAST, os.W_OK) else None))
-    simulation = Simulation(seed, directory)
+    simulation = Simulation(seed, directory, season)
     world = simulation.world
 
     def hear(event: dict[str, Any]) -> None:
@@ -226,7 +262,10 @@ def simulate(seed: int, *, all_faults: bool = False) -> Simulation:
     gc.disable()
     try:
         with _measured(world), _zone(world.zone):
-            simulation.run(all_faults=all_faults)
+            if course is None:
+                simulation.run(all_faults=all_faults)
+            else:
+                simulation.follow(course)
     finally:
         globalLogPublisher.removeObserver(hear)
         simulation.close()

@@ -68,13 +68,13 @@ class Troubles:
 class World(Clock):
     """Simulated time, in which everything happens at its very moment. `violations` is what ought never to be so, and was."""
 
-    def __init__(self, seed: int, directory: Path) -> None:
+    def __init__(self, seed: int, directory: Path, season: str | None = None) -> None:
         super().__init__()
         self.rightNow = 1_000.0
         self.directory = directory
         self.storages = {storage_id: Storage(directory / name) for storage_id, name in STORAGES.items()}
         self.chance = random.Random(seed)
-        season = self.chance.choices(list(SEASONS), [often for often, _, _ in SEASONS.values()])[0]
+        season = season or self.chance.choices(list(SEASONS), [often for often, _, _ in SEASONS.values()])[0]
         _, self.zone, start = SEASONS[season]
         self.zone_changes = season != "none"
         self.start_us = round(start.timestamp()) * SECOND

@@ -29,11 +29,20 @@ class Tally(msgspec.Struct, frozen=True):
         return self.total_score // self.alarm_frames if self.alarm_frames else 0
 
 
+class InStorage(msgspec.Struct, frozen=True):
+    """Another storage than the monitor's own: its row's Id, Path and Scheme."""
+
+    id: int
+    path: str
+    scheme: str
+
+
 class OpenEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """A clip has begun (or activity that wants an event). `start_us` is the wall time of its first frame.
 
     `token` is the worker's clip token, which the assignment echoes; None where there is nothing to assign (a clip whose
-    opening was missed, or activity without a recorder). `codec_id` is FFmpeg's number from HELLO, 0 while unknown.
+    opening was missed, or activity without a recorder). `codec_id` is FFmpeg's number from HELLO, 0 while unknown. `storage` is where its
+    clip lies, if that is not where the monitor records to now.
     """
 
     handle: str
@@ -44,6 +53,7 @@ class OpenEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     token: str | None = None
     notes: str = ""
     codec_id: int = 0
+    storage: InStorage | None = None
 
 
 class AddFrame(msgspec.Struct, frozen=True, tag=True, gc=False):

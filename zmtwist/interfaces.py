@@ -10,7 +10,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from zmtwist.changes import Change, OpenEvent
+    from zmtwist.changes import Change, CloseEvent, OpenEvent
     from zmtwist.ingest.recording import Failing
     from zmtwist.pipeline.monitor import Monitor
     from zmtwist.wire.messages import Event, Hello, Response
@@ -109,10 +109,13 @@ class IEventStore(Interface):
         """Whether the transaction that failed with `unsure` is in the database after all. Fails with `zm.errors.Retryable`."""
 
     def opened(
-        openings: Sequence[OpenEvent], taken: Collection[int], monitors: Mapping[int, Monitor]
+        openings: Sequence[OpenEvent],
+        taken: Collection[int],
+        monitors: Mapping[int, Monitor],
+        closes: Mapping[str, CloseEvent],
     ) -> Deferred[Mapping[str, EventPlace]]:
         """Which of `openings`, which an earlier run may or may not have committed, have their row; their places. `taken` are ids of
-        events known to be others. Fails with `zm.errors.Retryable`."""
+        events known to be others, `closes` what the same batch closed, by handle. Fails with `zm.errors.Retryable`."""
 
 
 class ICatalog(Interface):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,16 @@ def test_a_link_that_leads_out_is_refused(place, tmp_path):
     ("content", "reason"),
     [
         (b'{"type":"review_assets","tubes":[', "not readable"),
-        (b'{"type":"motion"}', "no manifest"),
-        (b'{"type":"review_assets","tubes":5}', "no manifest"),
+        (b'{"type":"motion"}', "not readable"),
+        (b'{"type":"review_assets","tubes":5}', "not readable"),
         (b'{"type":"review_assets","event_id":8}', "of event 8"),
         (b'{"type":"review_assets","monitor_id":4}', "of monitor 4"),
         (None, "there is no"),
+        (b'{"type":"review_assets","tubes":' + b"[" * 5000, "nested too deeply"),
+        (b'{"type":"review_assets","tubes":' + b"[" * (2 << 20), "not readable"),
+        (b'{"type":"review_assets","schema":"\xff"}', "not readable"),
+        (b'{"type":"motion","tubes":[' + b"0," * (1 << 20), "not readable"),
+        (b" " * ((16 << 20) + 1), "longer than"),
     ],
 )
 def test_a_manifest_that_says_something_else_is_refused(place, content, reason):
@@ -87,6 +93,21 @@ def test_a_manifest_that_says_something_else_is_refused(place, content, reason):
     if content is not None:
         manifest(place).write_bytes(content)
     with pytest.raises(AssetsInvalid, match=reason):
+        look(place, None, Guard())
+
+
+def test_a_large_manifest_is_noted_but_not_counted_and_holds_nothing_up(place):
+    samples = ",".join(['{"t_us":123456789,"x":0.25,"y":0.5,"w":0.125,"h":0.0625}'] * 90_000)
+    manifest(place).write_text(
+        f'{{"type":"review_assets","event_id":7,"t_end_us":9,"tubes":[{{"label":"person","samples":[{samples}]}}]}}'
+    )
+    assert manifest(place).stat().st_size > 4 << 20
+    begun = time.process_time()
+    noted = look(place, None, Guard())
+    assert time.process_time() - begun < 0.15
+    assert json.loads(noted) == {"type": "review_assets", "path": "synopsis/manifest.json", "t_end_us": 9}
+    manifest(place).write_text(manifest(place).read_text().replace('"event_id":7', '"event_id":8'))
+    with pytest.raises(AssetsInvalid, match="of event 8"):
         look(place, None, Guard())
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import socket
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +14,8 @@ import pytest
 import pytest_twisted
 from msgspec.structs import replace
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.logger import globalLogPublisher
 
 from tests.ingest.builders import saved
 from tests.ingest.video import RATE, record
@@ -23,11 +28,11 @@ from zmtwist.ingest.clips import directory_bytes
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
-from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, MakeEvent, SetAside
+from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, MakeEvent, Report, SetAside
 from zmtwist.service import wall_us
 from zmtwist.wire.messages import Event
 from zmtwist.zm.catalog import Catalog, Site
-from zmtwist.zm.left import Own
+from zmtwist.zm.left import Own, Reader
 from zmtwist.zm.pool import Database
 from zmtwist.zm.store import EventStore
 from zmtwist.zm.url import parse_url
@@ -111,6 +116,14 @@ def live(zm):
     yield begin
     for life in lives:
         pytest_twisted.blockon(Deferred.fromCoroutine(life.end()))
+
+
+@pytest.fixture
+def logs():
+    seen = []
+    globalLogPublisher.addObserver(seen.append)
+    yield seen
+    globalLogPublisher.removeObserver(seen.append)
 
 
 def ago(seconds: float) -> int:
@@ -287,3 +300,230 @@ async def test_a_recovered_event_has_pictures(zm, live):
     await until(lambda: life.ingest.thumbnails.figures.made == 2)
     await until(lambda: zm.events()[0]["DiskSpace"] == directory_bytes(clip.parent))
     assert sorted(path.name for path in clip.parent.iterdir()) == sorted([clip.name, "alarm.jpg", "snapshot.jpg"])
+
+
+def between(life: Life, monkeypatch: pytest.MonkeyPatch, name: str, happens: Callable[[], object]) -> None:
+    """Have something happen once a function of this name has looked at the disk."""
+    real = life.disk.run
+
+    def run(function, *args, **kwargs):
+        work = real(function, *args, **kwargs)
+        if function.__name__ == name:
+            work.addCallback(lambda result: (happens(), result)[1])
+        return work
+
+    monkeypatch.setattr(life.disk, "run", run)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_clip_that_a_worker_began_during_the_look_is_the_living_workers(zm, live, monkeypatch):
+    living = {2: ago(100)}
+    life = live(living)
+    begun = own_path(zm, ago(0))
+    begun.parent.mkdir()
+    begun.touch()
+    between(life, monkeypatch, "strays_of", lambda: living.update({1: ago(1)}))
+    assert (await life.recovery.recover()).plan.actions == ()
+    assert begun.exists()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_changed_by_the_time_it_was_measured_is_left_for_the_next_look(zm, live, monkeypatch):
+    life = live()
+    first, second = await life.open("a", ago(400)), await life.open("b", ago(300))
+    record(in_place(zm, first), 20)
+    growing = record(in_place(zm, second), 20)
+    gone = record(own_path(zm, ago(200)), 20)
+
+    def change() -> None:
+        zm.execute("UPDATE Events SET EndDateTime = '2026-01-01 00:00:00', Frames = 77 WHERE Id = ?", first)
+        with growing.open("ab") as file:
+            file.write(b"x")
+        gone.unlink()
+
+    between(life, monkeypatch, "measure_files", change)
+    done = await life.recovery.recover()
+    assert done.plan.actions == () and done.failed == ()
+    assert [(event["Frames"], event["EndDateTime"] is None) for event in zm.events()] == [(77, False), (1, True)]
+    assert 1 in life.recovery._due, "it is looked at again"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_clip_in_the_storage_that_its_monitor_recorded_to_before_gets_its_event_there(zm, live):
+    before, other = zm.storage, zm.directory / "other"
+    other.mkdir()
+    (other / "1").mkdir()
+    life = live()
+    opened = await life.open("a", ago(400))
+    mine, lost = record(own_path(zm, ago(400)), 20), record(own_path(zm, ago(300)), 30)
+    zm.execute("INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (9, ?, 'other', 'Medium')", str(other))
+    zm.execute("UPDATE Monitors SET StorageId = 9")
+    done = await life.recovery.recover()
+    assert [type(action) for action in done.plan.actions] == [CloseFromFile, MakeEvent] and done.failed == ()
+    assert [(event["Id"], event["StorageId"], event["Frames"]) for event in zm.events()] == [
+        (opened, 1, 20),
+        (2, 1, 30),
+    ]
+    assert not mine.exists() and not lost.exists()
+    assert len(list(before.rglob("*-video.h264.mkv"))) == 2
+    assert (await life.recovery.recover()).plan.actions == ()
+
+
+def hostile(zm: Installation) -> None:
+    """What a storage may be full of, none of which is a clip."""
+    day = own_path(zm, ago(300)).parent
+    for name in ("0001-01-01", "0000-00-00", "9999-12-31", day.name):
+        (zm.storage / name).mkdir(exist_ok=True)
+    record(zm.storage / "0001-01-01" / "event-Monitor-1-0-00-00-00.mkv", 5)
+    record(zm.storage / "9999-12-31" / "event-Monitor-1-0-23-59-59.mkv", 5)
+    record(day / f"event-Monitor-{'9' * 200}-0-00-00-01.mkv", 5)
+    record(day / "event-Monitor-1-0-99-99-99.mkv", 5)
+    os.mkfifo(day / "event-Monitor-1-0-00-00-02.mkv")
+    (day / "event-Monitor-1-0-00-00-03.mkv").mkdir()
+    (day / "event-Monitor-1-0-00-00-04.mkv").symlink_to("/etc/passwd")
+    (day / "event-Monitor-1-0-00-00-05.mkv").symlink_to("event-Monitor-1-0-00-00-05.mkv")
+    (zm.storage / "2026-01-01").symlink_to(zm.storage / "2026-01-01")
+    (zm.storage / "2026-01-02").write_bytes(b"no directory")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as made:
+        made.bind(str(zm.directory / "s"))
+    (zm.directory / "s").rename(day / "event-Monitor-1-0-00-00-06.mkv")
+
+
+SIDECARS = {
+    "nested": b"[" * 2000,
+    "deep": b'{"cause":' + b'{"a":' * 100_000,
+    "large": b'{"cause":"motion","text":"' + b"x" * (100 << 20) + b'"}',
+    "bytes": b'{"cause":"\xff\xfe"}',
+    "wrong": b'{"cause":5,"text":[]}',
+    "none": b"",
+}
+
+
+@pytest.mark.parametrize("sidecar", SIDECARS)
+@pytest_twisted.ensureDeferred
+async def test_what_nobody_understands_keeps_nothing_else_from_being_recovered(zm, live, sidecar):
+    hostile(zm)
+    clip = record(own_path(zm, ago(300)), 25)
+    Path(f"{clip}.json").write_bytes(SIDECARS[sidecar])
+    life = live()
+    await life.open("a", ago(60), monitor_id=1)  # so it was recorded lately
+    before = {path for path in zm.storage.rglob("*") if path != clip and path.name != clip.name + ".json"}
+    await life.recovery.at_start()
+    await until(lambda: len([event for event in zm.events() if event["EndDateTime"]]) == 2)
+    assert [event["Frames"] for event in zm.events()] == [1, 25]
+    assert zm.events()[1]["Cause"] == "Continuous"
+    assert before <= set(zm.storage.rglob("*")), "nothing of it was touched"
+    assert life.recovery.figures.trouble is None
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EACCES])
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_can_not_be_read_stops_no_start_and_no_other_storage(zm, live, monkeypatch, error):
+    other = zm.directory / "other"
+    other.mkdir()
+    zm.execute("INSERT INTO Storage (Id, Path, Name, Scheme) VALUES (9, ?, 'other', 'Medium')", str(other))
+    zm.execute("UPDATE Monitors SET StorageId = 9 WHERE Id = 2")
+    life = live()
+    first = await life.open("a", ago(60))
+    second = await life.open("b", ago(60), monitor_id=2)
+    record(
+        other / "2" / f"{datetime.fromtimestamp(ago(60) / SECOND):%Y-%m-%d}" / str(second) / f"{second}-video.h264.mkv",
+        10,
+    )
+    record(in_place(zm, first), 20)
+    real, bad = os.scandir, True
+
+    def scandir(path):
+        if bad and str(path).startswith(str(zm.storage)):
+            raise OSError(error, os.strerror(error), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    await life.recovery.at_start()
+    await until(lambda: zm.events()[1]["EndDateTime"])
+    assert zm.events()[0]["EndDateTime"] is None
+    seen = await life.recovery.recover()
+    (stopped,) = seen.plan.stopped
+    assert str(zm.storage) in stopped and os.strerror(error) in stopped
+    assert life.recovery.figures.stopped == 1 and set(life.recovery._due) >= {1, 2}
+    bad = False
+    await life.recovery.recover()
+    check(zm, first, 20)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_directory_that_can_not_be_read_concerns_one_event(zm, live, monkeypatch):
+    life = live()
+    first, second = await life.open("a", ago(400)), await life.open("b", ago(300))
+    blind = record(in_place(zm, first), 20).parent
+    record(in_place(zm, second), 30)
+    real = os.scandir
+
+    def scandir(path):
+        if str(path) == str(blind):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    done = await life.recovery.recover()
+    assert [type(action) for action in done.plan.actions] == [Report, CloseFromFile]
+    assert "Input/output error" in done.plan.actions[0].text
+    assert zm.events()[0]["EndDateTime"] is None
+    check(zm, second, 30)
+    monkeypatch.setattr(os, "scandir", real)
+    await life.recovery.recover()
+    check(zm, first, 20)
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_failure_at_all_stops_the_start_and_it_is_tried_again(zm, live, monkeypatch, logs):
+    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.05)
+    life = live()
+    first = await life.open("a", ago(60))
+    record(in_place(zm, first), 20)
+    real, broken = Reader.rows, True
+
+    def rows(self, sql, event_ids):
+        if broken:
+            raise MemoryError("a defect")
+        return real(self, sql, event_ids)
+
+    monkeypatch.setattr(Reader, "rows", rows)
+    await life.recovery.at_start()
+    assert "MemoryError" in life.recovery.figures.trouble
+    await until(lambda: len([e for e in logs if "log_failure" in e]) > 1)
+    broken = False
+    await until(lambda: zm.events()[0]["EndDateTime"])
+    check(zm, first, 20)
+    await until(lambda: life.recovery.figures.trouble is None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_at_the_start_events_that_were_closed_in_the_last_hour_are_looked_at_too(zm, live):
+    life = live()
+    first = await life.open("a", ago(600))
+    record(in_place(zm, first), 20)
+    zm.execute("UPDATE Events SET EndDateTime = StartDateTime, DefaultVideo = '', Videoed = 0")
+    await life.recovery.at_start()
+    await until(lambda: zm.events()[0]["DefaultVideo"])
+    check(zm, first, 20)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_pass_waits_for_the_other(zm, live, monkeypatch):
+    life = live()
+    under_way = most = 0
+    real = reconcile.Look.scene
+
+    async def scene(*args):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await real(*args)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(reconcile.Look, "scene", scene)
+    await gatherResults([life.recovery.recover() for _ in range(3)])
+    assert most == 1

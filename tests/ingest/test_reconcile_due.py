@@ -19,7 +19,7 @@ class Run:
     def __init__(self) -> None:
         self.clock = Clock()
         self.looked_at: list[float] = []
-        self.ingest: Any = SimpleNamespace(in_hand=InHand, writer=SimpleNamespace(idle=True))
+        self.ingest: Any = SimpleNamespace(in_hand=InHand, writer=SimpleNamespace(idle=True), settler=SimpleNamespace())
         nothing: Any = None
 
         async def own() -> Mapping[int, Any]:

@@ -37,14 +37,21 @@ def us(at: float) -> int:
 
 
 def row(
-    event_id: int = 7, at: float = 0, *, ended: bool = False, video: bool = False, clip: bool = True, monitor: int = 3
+    event_id: int = 7,
+    at: float = 0,
+    *,
+    ended: bool = False,
+    video: bool = False,
+    clip: bool = True,
+    monitor: int = 3,
+    cause: str = "Motion: person",
 ) -> LeftRow:
     name = f"{event_id}-video.h264.mkv"
     where = place(
         event_id, Monitor(id=monitor, storage=Storage(id=1, path=ROOT)), us(at), UTC, video_name=name, final_name="E"
     )
     named = name if video else ""
-    return LeftRow(where, ended, clip or video, named, "Continuous", 0, 1, last_frame=1)
+    return LeftRow(where, ended, clip or video, named, cause, 0, 1, last_frame=1)
 
 
 def clip(event: LeftRow, size: int = 100, *, inode: int = 0, finished: bool = False, at: float = 9) -> Found:
@@ -76,7 +83,7 @@ def test_an_open_row_takes_the_clip_in_its_place_with_the_clips_own_length():
     event = row()
     found = clip(event)
     made = scene([event], [found], measures={found.path: Measure(True, 4 * SECOND, 41, "h264")})
-    assert plan(made).actions == (CloseFromFile(event, found.path, 4 * SECOND, 41, True, "h264"),)
+    assert plan(made).actions == (CloseFromFile(event, found, 4 * SECOND, 41, True, "h264"),)
 
 
 def test_without_a_measure_the_row_and_the_files_times_have_to_do():
@@ -88,15 +95,38 @@ def test_without_a_measure_the_row_and_the_files_times_have_to_do():
 
 
 @pytest.mark.parametrize(
-    ("opened", "mine"), [(0, True), (1, True), (PRE_ROLL, True), (PRE_ROLL + 3, False), (-3, False)]
+    ("opened", "mine", "cause"),
+    [
+        (0, True, "Motion"),
+        (1, True, "Motion"),
+        (PRE_ROLL, True, "Motion"),
+        (PRE_ROLL + 3, False, "Motion"),
+        (-3, False, "Motion"),
+        (1, True, "Continuous: car"),
+    ],
 )
-def test_an_open_row_takes_the_clip_that_was_opened_when_it_was(opened, mine):
-    event, found = row(), stray(opened)
+def test_an_open_row_takes_the_clip_that_was_opened_when_it_was(opened, mine, cause):
+    event, found = row(cause=cause), stray(opened)
     if mine:
         (action,) = plan(scene([event], strays=[found])).actions
         assert (action.row, action.path) == (event, found.path)
     else:
         assert kinds(scene([event], strays=[found])) == [CloseEmpty, MakeEvent]
+
+
+def test_a_segment_begins_when_it_is_opened_but_for_one_that_was_made_of_a_clip():
+    event, found = row(cause="Continuous: car"), stray(PRE_ROLL)
+    assert kinds(scene([event], strays=[found])) == [CloseFromFile]
+    next_one = row(8, PRE_ROLL, cause="Continuous")
+    actions = plan(scene([event, next_one], strays=[found])).actions
+    assert [(type(a), a.row) for a in actions] == [(CloseEmpty, event), (CloseFromFile, next_one)]
+
+
+def test_an_event_that_is_made_of_a_clip_is_known_again_if_that_is_cut_short():
+    found = stray(100, until=110)
+    (made,) = plan(scene(strays=[found], measures={found.path: Measure(True, 40 * SECOND, 400)})).actions
+    again = row(8, (made.start_us - us(0)) / SECOND, cause="Continuous")
+    assert kinds(scene([again], strays=[found])) == [CloseFromFile]
 
 
 def test_several_rows_take_their_clips_in_the_order_of_time():
@@ -186,6 +216,61 @@ def test_a_row_is_not_current_once_a_later_event_of_its_monitor_is_in_hand():
     assert kinds(scene([event], [clip(event)], living=living, held=((4, us(9)), (3, us(-9))))) == [LeaveOpen]
 
 
+def test_an_adopted_worker_is_not_given_the_event_of_the_one_before_it():
+    event = row()
+    old, new = clip(event, at=9), clip(event, at=12)
+    assert kinds(scene([event], [old], living={3: us(10)})) == [CloseFromFile]
+    assert kinds(scene([event], [new], living={3: us(3)})) == [LeaveOpen]
+    assert kinds(scene([event], strays=[stray(until=9)], living={3: us(10)})) == [CloseFromFile]
+    assert kinds(scene([event], living={3: us(PRE_ROLL + 1)})) == [LeaveOpen], "its clip may just be moving"
+    assert kinds(scene([event], living={3: us(PRE_ROLL + 3)})) == [CloseEmpty]
+
+
+def test_a_clip_goes_to_the_open_row_and_not_to_an_earlier_closed_one():
+    closed, event = row(6, -1, ended=True, clip=False), row(7, 0)
+    (action,) = plan(scene([closed, event], strays=[stray(0)])).actions
+    assert (type(action), action.row) == (CloseFromFile, event)
+    named = row(6, -1, ended=True, video=True)
+    actions = plan(scene([named, event], strays=[stray(0)])).actions
+    assert [(type(a), a.row) for a in actions if not isinstance(a, Report)] == [(CloseFromFile, event)]
+
+
+@pytest.mark.parametrize("opened", [3 - 0.5, PRE_ROLL + 3, -3])
+def test_a_row_that_was_closed_without_a_clip_gets_none_of_another_second(opened):
+    assert kinds(scene([row(ended=True, clip=False)], strays=[stray(opened)])) == [MakeEvent]
+
+
+def test_a_stray_in_a_storage_recorded_to_before_becomes_an_event_there():
+    before, now = Storage(id=1, path=ROOT), Storage(id=2, path="/srv/new")
+    made = scene(strays=[stray()], homes={3: now.path}, storages={before.path: before, now.path: now})
+    (action,) = plan(made).actions
+    assert (type(action), action.storage) == (MakeEvent, before)
+    (action,) = plan(attrs.evolve(made, homes={3: ROOT})).actions
+    assert action.storage is None
+
+
+def test_a_storage_that_can_not_be_looked_at_concerns_no_other():
+    there, away = row(7), row(8, monitor=4)
+    away = attrs.evolve(away, place=attrs.evolve(away.place, root="/srv/away"))
+    made = scene(
+        [there, away], [clip(there)], away={"/srv/away": "Input/output error"}, homes={3: ROOT, 4: "/srv/away"}
+    )
+    planned = plan(made)
+    assert [(type(a), a.row.event_id) for a in planned.actions] == [(CloseFromFile, 7)]
+    assert "Input/output error" in planned.stopped[0]
+    assert kinds(attrs.evolve(made, living={4: us(-9)})) == [LeaveOpen, CloseFromFile]
+
+
+def test_an_event_whose_clip_may_lie_where_nobody_can_look_is_left_as_it_is():
+    blind, other = row(7), row(8, 40)
+    made = scene([blind, other], strays=[stray(0)], unread={7: "the directory can't be looked at"})
+    report, emptied = plan(made).actions
+    assert isinstance(report, Report) and report.event_id == 7
+    assert emptied.row == other, "and no second event is made of what may be the first one's clip"
+    assert kinds(attrs.evolve(made, living={3: us(-9)}))[0] is Report
+    assert kinds(scene([blind], unread={7: "x"}, living={3: us(-9)})) == [LeaveOpen]
+
+
 def test_a_closed_row_and_its_clip_stay_as_they_are():
     event = row(ended=True, video=True)
     assert kinds(scene([event], [clip(event)])) == []
@@ -266,13 +351,13 @@ class World:
         actions = plan(self.scene()).actions
         for action in sorted(actions, key=lambda a: not isinstance(a, SetAside)):
             match action:
-                case SetAside(path=path):
-                    gone = self.strays.pop(path, None) or self.clips.pop(path)
-                    self.aside[f"{ASIDE}/{path}"] = gone.inode[1]
+                case SetAside(file=file):
+                    gone = self.strays.pop(file.path, None) or self.clips.pop(file.path)
+                    self.aside[f"{ASIDE}/{file.path}"] = gone.inode[1]
                 case CloseEmpty(row=event):
                     self.rows[event.event_id] = attrs.evolve(event, ended=True, video="", has_clip=False)
-                case CloseFromFile(row=event, path=path):
-                    self._move_in(event, path)
+                case CloseFromFile(row=event, file=file):
+                    self._move_in(event, file.path)
                 case MakeEvent(stray=one, start_us=start_us):
                     event_id = max(self.rows, default=0) + 1
                     made = row(event_id, start_us / SECOND - T0, monitor=one.monitor_id)
@@ -332,10 +417,10 @@ def test_nothing_is_deleted_and_twice_is_the_same_as_once(world):
 def test_each_action_reads_as_a_sentence():
     event, found = row(), stray()
     for action in (
-        CloseFromFile(event, "/p.mkv", 1_500_000, 15, True),
+        CloseFromFile(event, found, 1_500_000, 15, True),
         CloseEmpty(event, "why"),
         MakeEvent(found, us(0), SECOND, 10),
-        SetAside("/p.mkv", ROOT, 3, "it is empty"),
+        SetAside(found, ROOT, 3, "it is empty"),
         LeaveOpen(event),
         Report(3, "something"),
         Report(3, "something", 7),

@@ -170,14 +170,78 @@ def test_a_segment_boundary_keeps_the_two_clips_apart():
     ]  # fmt: skip
 
 
-def test_several_clips_open_at_once_are_saved_by_their_ids():
-    state, _ = walk(session(), [opening(0, "a"), opening(1, "b")])
-    first, second = (clip.handle for clip in state.clips)
+def own(at: float, monitor: int = 3) -> str:
+    """The name that a worker gives a clip which it opens then."""
+    return f"/e/{datetime.fromtimestamp(us(at) / 1e6, UTC):%Y-%m-%d/event-Monitor-{monitor}-0-%H-%M-%S}.mkv"
+
+
+def both_open(**options):
+    """The first one's save was lost with the link, and the second one's opening read off the log."""
+    state, _ = walk(session(zone=UTC, **options), [opening(0, "a")])
+    state, _ = state.opening("b", "continuous", us(4.2))
+    return state, *(clip.handle for clip in state.clips)
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+def test_a_save_is_of_the_clip_whose_own_name_it_has_and_those_before_have_ended_unheard(assigned):
+    state, first, second = both_open()
+    if assigned:
+        state = state.assigned(first, 11).assigned(second, 12)
+    state, changes = walk(state, [saved(9, own(4), 5, 50)])
+    assert [(type(c), c.handle, c.path) for c in changes] == [(ClipSaved, first, ""), (ClipSaved, second, own(4))]
+    assert changes[0].duration_us == 4_200_000, "no longer than until the next was opened"
+    assert walk(state, [saved(9.1, own(0), 4, 40)])[1] == [], "the first is being looked for"
+
+
+@pytest.mark.parametrize("told", [0, 12, 99])
+def test_a_save_under_an_events_name_is_of_that_event_whatever_id_it_gives(told):
+    state, first, second = both_open()
     state = state.assigned(first, 11).assigned(second, 12)
-    state, changes = walk(
-        state, [saved(9, "/e/b.mkv", 8, 80, event_id=12), saved(10, "/e/a.mkv", 10, 100, event_id=11)]
-    )
-    assert [c.handle for c in changes] == [second, first]
+    _, changes = walk(state, [saved(9, "/e/3/2026-11-22/11/11-video.h264.mkv", 4, 40, event_id=told)])
+    assert [c.handle for c in changes] == [first]
+    for path in ("/e/3/2026-11-22/13/13-video.mkv", "/e/4/2026-11-22/5/5-video.mkv"):
+        assert walk(state, [saved(9, path, 4, 40, event_id=told)]) == (state, []), "nobody here has that event"
+
+
+def test_a_save_that_names_another_monitors_clip_is_no_word_on_when_its_own_was_opened():
+    state, _ = walk(session(zone=UTC), [opening(60, "a")])
+    _, changes = walk(state, [saved(70, own(0, monitor=4), 9, 90)])
+    assert [type(c) for c in changes] == [ClipSaved]
+    _, changes = walk(session(zone=UTC, pre_roll_us=5_000_000), [saved(70, own(0, monitor=4), 9, 90)])
+    assert changes[0].start_us == us(61)
+
+
+def test_a_clip_that_was_opened_long_before_is_not_the_one_of_a_later_name():
+    state, _ = walk(session(zone=UTC), [opening(0, "a")])
+    state, changes = walk(state, [saved(35, own(30), 5, 50)])
+    assert [type(c) for c in changes] == [ClipSaved, OpenEvent, ClipSaved]
+    assert (changes[0].path, changes[2].path) == ("", own(30))
+
+
+def test_an_opening_that_was_read_late_is_still_the_one_of_its_clips_name():
+    state, changes = session(zone=UTC).opening("a", "continuous", us(6))
+    _, more = walk(state, [saved(9, own(0), 9, 90)])
+    assert [c.handle for c in more] == [changes[0].handle]
+
+
+def test_two_clips_of_one_second_are_saved_in_the_order_of_their_openings():
+    state, _ = walk(session(zone=UTC), [opening(0.1, "a"), opening(0.9, "b")])
+    first, second = (clip.handle for clip in state.clips)
+    _, changes = walk(state, [saved(0.95, own(0), 0.7, 7), saved(5, own(0).replace(".mkv", "-2.mkv"), 4, 40)])
+    assert [c.handle for c in changes] == [first, second]
+
+
+def test_the_hour_that_autumn_repeats_is_told_by_when_the_save_is_heard():
+    from zoneinfo import ZoneInfo
+
+    berlin = ZoneInfo("Europe/Berlin")
+    # 02:30:00 for the second time; T0 is a Sunday in November.
+    second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC).timestamp() - us(0) / 1e6
+    path = "/e/2026-10-25/event-Monitor-3-0-02-30-00.mkv"
+    for at in (second, second - 3600):
+        state, opened = walk(session(zone=berlin), [opening(at, "a")])
+        _, changes = walk(state, [saved(at + 60, path, 60, 600)])
+        assert [c.handle for c in changes] == [opened[0].handle]
 
 
 def test_an_opening_told_by_log_and_by_event_is_one():

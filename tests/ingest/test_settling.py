@@ -1,15 +1,20 @@
-"""Clips of several storages, one of which hangs."""
+"""Saved clips: of several storages, one of which hangs; and such as a worker must not name."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
 
-from twisted.internet.defer import Deferred, succeed
+import pytest
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
+from tests.ingest.builders import T0
 from tests.ingest.places import place_in
+from tests.ingest.video import record
 from zmtwist.changes import ClipSaved, Tally
 from zmtwist.ingest.clips import SettledClip
 from zmtwist.ingest.settling import MEASURED_AT_ONCE, SETTLED_AT_ONCE, Settling
@@ -43,9 +48,78 @@ def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     session = SimpleNamespace(codec_id=27, options=SimpleNamespace(pre_roll_us=0, zone=None))
     settling = Settling(Clock(), disk, storages, lambda _: session, lambda _, changes: closed.extend(changes))
     for number in range(10):
-        Deferred.fromCoroutine(settling.settle(saved(number, f"/hung/{number}.mkv"), place_in(HUNG, number)))
+        Deferred.fromCoroutine(
+            settling.settle(saved(number, place_in(HUNG, number).video_path), place_in(HUNG, number))
+        )
         Deferred.fromCoroutine(settling.settle(saved(10 + number, ""), place_in(HUNG, 10 + number)))
     assert disk.hanging == {"settle_clip": SETTLED_AT_ONCE, "find_unheard": MEASURED_AT_ONCE - 1}
-    for number, path in ((20, "/well/20.mkv"), (21, "")):
+    for number, path in ((20, place_in(WELL, 20).video_path), (21, "")):
         Deferred.fromCoroutine(settling.settle(saved(number, path), place_in(WELL, number)))
     assert [change.handle for change in closed] == ["3.r.20", "3.r.21"]
+
+
+def settled(root, path):
+    """The close that comes of a save of that path, for an event whose clip was opened at 09:10:50; and how often a look was put off."""
+    closed, clock = [], Clock()
+
+    async def doubted(_root):
+        return False
+
+    storages = SimpleNamespace(holds=lambda root, path: None, doubted=doubted)
+    session = SimpleNamespace(codec_id=27, options=SimpleNamespace(pre_roll_us=0, zone=UTC))
+    disk = SimpleNamespace(run=maybeDeferred)
+    settling = Settling(clock, disk, storages, lambda _: session, lambda _, changes: closed.extend(changes))
+    Deferred.fromCoroutine(settling.settle(saved(7, path), place_in(root)))
+    (close,) = closed or [None]
+    return close, len(clock.getDelayedCalls())
+
+
+@pytest.fixture
+def root(tmp_path):
+    made = tmp_path / "events"
+    (made / "2026-11-22").mkdir(parents=True)
+    return made
+
+
+def test_a_save_moves_no_clip_that_can_not_be_its_own(root, tmp_path):
+    day = root / "2026-11-22"
+    clips = [
+        day / "event-Monitor-4-0-09-10-50.mkv",  # another camera's
+        day / "event-Monitor-3-0-09-05-50.mkv",  # another time's
+        root / "4" / "2026-11-22" / "9" / "9-video.mkv",  # another event's
+        root / "3" / "2026-11-22" / "7" / "8-video.mkv",
+        root / "event-Monitor-3-0-09-10-50.mkv",
+        day / "deeper" / "event-Monitor-3-0-09-10-50.mkv",
+        day / "anything.mkv",
+        tmp_path / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv",
+    ]
+    for clip in clips:
+        record(clip, 5)
+    for path in (*map(str, clips), f"{day}/../2026-11-22/event-Monitor-4-0-09-10-50.mkv"):
+        close, again = settled(root, path)
+        assert (close.video_name, again) == (None, 0)
+        assert "no clip" in close.note
+    assert all(clip.exists() for clip in clips)
+
+
+def test_the_events_own_clip_is_found_although_the_save_names_another(root):
+    other = record(root / "2026-11-22" / "event-Monitor-4-0-09-10-50.mkv", 5)
+    mine = record(root / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv", 20)
+    os.utime(mine, (T0 / 1e6, T0 / 1e6))
+    close, _ = settled(root, str(other))
+    assert (close.video_name, close.frames) == ("7-video.h264.mkv", 20)
+    assert other.exists() and not mine.exists()
+
+
+@pytest.mark.parametrize("obstacle", ["file", "loop"])
+def test_a_path_that_leads_nowhere_is_not_waited_for(root, obstacle):
+    day = root / "2026-11-22"
+    day.rmdir()
+    if obstacle == "file":
+        day.write_bytes(b"x")
+    else:
+        day.symlink_to(day)
+    (root / "3").mkdir()
+    for path in (f"{day}/event-Monitor-3-0-09-10-50.mkv", "/dev/null/x/event-Monitor-3-0-09-10-50.mkv"):
+        close, again = settled(root, path)
+        assert (close.video_name, again) == (None, 0)

@@ -6,6 +6,7 @@ import os
 from datetime import UTC
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tests.ingest.builders import T0
@@ -30,6 +31,12 @@ def own(root: Path, clock: str, *, ended: float = 2.5, **options: object) -> Pat
     path = record(root / "2026-11-22" / f"event-Monitor-3-0-{clock}.mkv", **options)
     os.utime(path, (T0 / SECOND + ended, T0 / SECOND + ended))
     return path
+
+
+def find_at(root: Path, start_us: int) -> ClipSaved:
+    """The clip of an event whose opening was heard then, to the microsecond."""
+    saved = ClipSaved(handle="h", path="", duration_us=3 * SECOND, frames=99, tally=Tally())
+    return find_unheard(saved, attrs.evolve(place_in(root), start_us=start_us), 0, UTC)
 
 
 def find(root: Path, seconds: float = 3, pre_roll: float = 0) -> ClipSaved:
@@ -63,15 +70,32 @@ def test_what_is_still_written_to_is_the_next_workers(root):
         find(root, seconds=3)
 
 
-def test_what_holds_nothing_is_set_aside_and_the_note_says_where(root):
+def test_what_holds_nothing_in_its_place_is_set_aside_and_the_note_says_where(root):
+    empty = Path(place_in(root).video_path)
+    empty.parent.mkdir(parents=True)
+    empty.touch()
+    aside = root / "zmnext-set-aside" / "3_2026-11-22_7_7-video.h264.mkv"
+    with pytest.raises(ClipMissing, match=str(aside)):
+        find(root)
+    assert aside.exists()
+
+
+def test_under_a_workers_own_name_it_may_be_the_next_clip_and_stays(root):
     empty = root / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv"
     empty.parent.mkdir()
     empty.touch()
     os.utime(empty, (T0 / SECOND, T0 / SECOND))
-    aside = root / "zmnext-set-aside" / "2026-11-22_event-Monitor-3-0-09-10-50.mkv"
-    with pytest.raises(ClipMissing, match=str(aside)):
+    with pytest.raises(ClipMissing, match="holds no picture"):
         find(root)
-    assert aside.exists()
+    assert empty.exists()
+
+
+def test_a_clip_that_was_opened_after_the_event_began_is_another_ones(root):
+    own(root, "09-10-51")
+    with pytest.raises(ClipMissing):
+        find_at(root, T0 + SECOND // 2)
+    mine = own(root, "09-10-50")
+    assert find_at(root, T0 + SECOND // 2).path == str(mine)
 
 
 def test_a_storage_that_is_away_is_waited_for(root):

@@ -83,7 +83,7 @@ class Store:
         self.committed.append(list(changes))
         return opened
 
-    def opened(self, openings, taken, monitors):
+    def opened(self, openings, taken, monitors, closes):
         self.asked.append([change.handle for change in openings])
         return succeed({h: place for h, place in self.there.items() if place.event_id not in taken})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest_twisted
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
@@ -14,8 +15,8 @@ from zmtwist.zm.store import EventStore
 START = at("2026-03-01 12:00:00")
 
 
-async def found(site, *openings, taken=()):
-    return await site.store.opened(openings, taken, site.monitors)
+async def found(site, *openings, taken=(), closes=()):
+    return await site.store.opened(openings, taken, site.monitors, {close.handle: close for close in closes})
 
 
 @pytest_twisted.ensureDeferred
@@ -28,14 +29,25 @@ async def test_an_event_is_found_with_its_place_and_one_that_is_not_there_is_not
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_is_found_with_its_videos_name_and_after_its_close(site):
+async def test_it_is_found_with_its_videos_name_and_after_a_close_of_the_same_transaction(site):
     places = await site.write(opening())
     assert await found(site, opening()) == places
     await site.write(UpdateEvent(handle="a", length_us=SECOND), places=places)
     assert await found(site, opening()) == places
     clipless = opening(handle="b", monitor_id=2, token=None)
-    places = await site.write(clipless, closing("b", video_name=None, disk_bytes=0))
-    assert await found(site, clipless) == {"b": places["b"]}
+    close = closing("b", video_name=None, disk_bytes=0)
+    places = await site.write(clipless, close)
+    assert await found(site, clipless, closes=[close]) == {"b": places["b"]}
+    assert await found(site, clipless, closes=[replace(close, length_us=close.length_us + 5 * SECOND)]) == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_closed_event_is_not_that_of_an_opening_in_the_same_second(site):
+    await site.write(opening(), closing("a"))
+    later = opening(handle="b", start_us=START + SECOND // 2)
+    assert await found(site, later) == {}
+    await site.write(later)
+    assert list(await found(site, later)) == ["b"]
 
 
 @pytest_twisted.ensureDeferred

@@ -9,16 +9,31 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import msgspec
+
 from zmtwist.guard import Guard
 from zmtwist.ingest.data import dumped
+from zmtwist.ingest.ondisk import Unreadable, decoded, read_whole
 from zmtwist.ingest.remarks import short
-from zmtwist.wire.details import EVENT_REVIEW_ASSETS, MalformedDetail, ReviewAssets, decode_detail
+from zmtwist.wire.details import ReviewAssets
 from zmtwist.wire.guarded import guarded_detail
 from zmtwist.zm.paths import EventPlace
 
 MANIFEST = "manifest.json"
-MAX_MANIFEST = 64 << 20
+MAX_MANIFEST = 16 << 20
+MAX_COUNTED = 1 << 20
+"""Bytes: what is in a larger manifest is not counted, for that would hold up everything else in this process for too long."""
+
 MAX_LABELS = 32
+
+
+class Head(msgspec.Struct, frozen=True, tag="review_assets", tag_field="type"):
+    """What is read of a large manifest: all but its lists."""
+
+    monitor_id: int | None = None
+    event_id: int = 0
+    t_start_us: int | None = None
+    t_end_us: int | None = None
 
 
 class AssetsInvalid(Exception):
@@ -43,7 +58,10 @@ def look(place: EventPlace, told: ReviewAssets | None, guard: Guard) -> str:
         raise AssetsInvalid(f"there is no {manifest}") from None
     if not stat.S_ISREG(status.st_mode):
         raise AssetsInvalid(f"{manifest} is not a file")
-    assets = told if told is not None else _read(actual, status.st_size, guard)
+    try:
+        assets = told if told is not None else _read(str(actual), guard)
+    except Unreadable as error:
+        raise AssetsInvalid(str(error)) from None
     if assets.monitor_id not in (None, place.monitor_id) or assets.event_id not in (0, place.event_id):
         raise AssetsInvalid(
             f"{manifest} is of event {assets.event_id} of monitor {assets.monitor_id}, not of event {place.event_id} of "
@@ -60,27 +78,26 @@ def relative_base(path_base: str) -> PurePosixPath:
     return base
 
 
-def _read(manifest: Path, size: int, guard: Guard) -> ReviewAssets:
-    if size > MAX_MANIFEST:
-        raise AssetsInvalid(f"{manifest} is {size} bytes long, over {MAX_MANIFEST}")
-    try:
-        detail = guarded_detail(decode_detail(EVENT_REVIEW_ASSETS, manifest.read_bytes()), guard)
-    except MalformedDetail as error:
-        raise AssetsInvalid(f"{manifest} is not readable: {error}") from None
-    if not isinstance(detail, ReviewAssets):
-        raise AssetsInvalid(f"{manifest} is no manifest of review assets")
-    return detail
+def _read(manifest: str, guard: Guard) -> ReviewAssets | Head:
+    data = read_whole(manifest, MAX_MANIFEST)
+    if len(data) > MAX_COUNTED:
+        return decoded(data, manifest, Head)
+    assets: Any = guarded_detail(decoded(data, manifest, ReviewAssets), guard)
+    return assets  # type: ignore[no-any-return]
 
 
-def _row(assets: ReviewAssets, path: str) -> dict[str, Any]:
-    labels = (tube.get("label") for tube in assets.tubes if isinstance(tube, dict))
-    facts = {
+def _row(assets: ReviewAssets | Head, path: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "type": "review_assets",
         "path": path,
-        "tubes": len(assets.tubes),
-        "plates": len(assets.plates),
-        "labels": list(dict.fromkeys(short(label) for label in labels if isinstance(label, str)))[:MAX_LABELS],
+        "tubes": None,
+        "plates": None,
+        "labels": None,
         "t_start_us": assets.t_start_us,
         "t_end_us": assets.t_end_us,
     }
+    if isinstance(assets, ReviewAssets):
+        labels = (tube.get("label") for tube in assets.tubes if isinstance(tube, dict))
+        distinct = dict.fromkeys(short(label) for label in labels if isinstance(label, str))
+        facts |= {"tubes": len(assets.tubes), "plates": len(assets.plates), "labels": list(distinct)[:MAX_LABELS]}
     return {key: value for key, value in facts.items() if value is not None}

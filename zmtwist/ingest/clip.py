@@ -57,7 +57,8 @@ class Clip(msgspec.Struct, frozen=True):
     it something was, goes by the time that has passed, not by what a clock says at its two ends. `guess` says that a FrameId was numbered
     by another rate than the camera's present one, or by none.
 
-    `due_us` paces its alarm frames, of which `folded` were left out; `tracks` have no note yet; `remarked` is what has one already.
+    `opened_us` is when its opening was heard to be, 0 where it was not. `due_us` paces its alarm frames, of which `folded` were left out;
+    `tracks` have no note yet; `remarked` is what has one already.
     """
 
     handle: str
@@ -75,6 +76,7 @@ class Clip(msgspec.Struct, frozen=True):
     last_pts: int | None = None
     seen_us: int = 0
     refreshed_us: int = 0
+    opened_us: int = 0
     due_us: int = 0
     folded: int = 0
     tracks: Mapping[str, Track] = {}

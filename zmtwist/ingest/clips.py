@@ -20,6 +20,9 @@ from zmtwist.zm.paths import EventPlace
 
 DIRECTORY_MODE = 0o755
 
+NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What tells that a path leads nowhere, as against a storage that can't be read."""
+
 RootState = Literal["there", "empty", "missing"]
 
 
@@ -87,8 +90,10 @@ def see_root(root: str) -> None:
 def _has_content(path: Path) -> bool:
     try:
         status = path.stat()
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in NO_SUCH_FILE:
+            return False
+        raise
     return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 

@@ -26,6 +26,15 @@ class InHand:
         """The ids of `events`."""
         return frozenset(place.event_id for place in self.events)
 
+    def also(self, later: InHand) -> InHand:
+        """What is in hand at one of two times."""
+        return InHand(
+            tuple(dict.fromkeys(self.events + later.events)),
+            self.paths | later.paths,
+            self.monitors | later.monitors,
+            self.openings_wait or later.openings_wait,
+        )
+
 
 class Hands:
     """Keeps count of saves until their events are closed. `run` tells this run's handles from earlier ones, which a spool may bring."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from msgspec.structs import replace
@@ -43,7 +44,7 @@ from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.waiting import ended
-from zmtwist.wire.details import EVENT_REVIEW_ASSETS
+from zmtwist.wire.details import EVENT_REVIEW_ASSETS, RecordingSaved
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
 from zmtwist.zm.left import LeftRow
 from zmtwist.zm.paths import EventPlace
@@ -83,7 +84,6 @@ class Ingest(Service):
         budgets: Budgets | None = None,
     ) -> None:
         self._reactor = reactor
-        self._disk = disk
         self._run = run
         self._wall = wall
         self._clock_steps = ClockSteps(reactor.seconds, wall)
@@ -98,7 +98,7 @@ class Ingest(Service):
         self._settling: set[Deferred[None]] = set()
         self._hands = Hands(run)
         self._left: dict[int, LeftRow] = {}
-        self._made = 0
+        self._made = count(1)
         self.after_gone: Callable[[int], None] = lambda _monitor_id: None
         self.after_held_back: Callable[[int], None] = lambda _monitor_id: None
         self.after_met: Callable[[int], None] = lambda _monitor_id: None
@@ -116,7 +116,7 @@ class Ingest(Service):
             reactor, store, lambda: self._monitors, self._effect, max_batch=max_batch, queue_max=queue_max, spool=spool
         )
         self.recording = RecordingWatch(reactor, disk, wall, self._session, lambda: self.writer.open_places, announce)
-        self._settler = Settling(reactor, disk, self.storages, self._session, self.writer.submit)
+        self.settler = Settling(reactor, disk, self.storages, self._session, self.writer.submit)
         self.thumbnails: Thumbnails | None = None
         if thumbnails:
             self.thumbnails = Thumbnails(reactor, disk, self._submit, lambda: self.writer.queued, long_queue=max_batch)
@@ -211,7 +211,10 @@ class Ingest(Service):
         if event.code == EVENT_REVIEW_ASSETS:
             self.synopses.heard(self._session(monitor_id), event.detail, at_us)
             return
-        self._step(monitor_id, self._session(monitor_id).handle(event, at_us))
+        outcome = self._session(monitor_id).handle(event, at_us)
+        self._step(monitor_id, outcome)
+        if isinstance(event.detail, RecordingSaved) and not any(isinstance(change, ClipSaved) for change in outcome[1]):
+            self.settler.after_lost(monitor_id)
 
     def rate(self, monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None:
         """A sample of the camera's rate."""
@@ -283,8 +286,7 @@ class Ingest(Service):
 
     def new_handle(self, monitor_id: int) -> str:
         """A handle for an event that is made of a clip which nobody has spoken of."""
-        self._made += 1
-        return f"{monitor_id}.{self._run}.s{self._made}"
+        return f"{monitor_id}.{self._run}.s{next(self._made)}"
 
     def recover(self, monitor: Monitor, changes: Sequence[Change]) -> Deferred[None]:
         """Write what is found out about one event of an earlier run, all under one handle; fires when that is closed."""
@@ -358,7 +360,7 @@ class Ingest(Service):
                 self._watched(self._assigner.assign(change.handle, change.token, place))
         elif isinstance(change, ClipSaved):
             self._hands.take([change])  # one that the spool brings was not heard by this run
-            self._watched(self._settler.settle(change, place))
+            self._watched(self.settler.settle(change, place))
         else:
             self.synopses.closed(change.handle, place)
             if self.thumbnails is not None:

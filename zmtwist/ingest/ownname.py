@@ -10,11 +10,14 @@ from datetime import datetime, timedelta, tzinfo
 
 import attrs
 
+_DATE = r"(?:19[7-9]\d|20\d\d)-\d\d-\d\d"
+"""No clock of a worker's host is wrong by more, and no database has other dates for certain."""
+
 _NAME = re.compile(
-    r"(?:^|/)(\d{4}-\d\d-\d\d)/event-Monitor-(?P<monitor>\d+)-(?P<stream>\d+)-(\d\d-\d\d-\d\d)(?:-(?P<number>\d+))?\.mkv$",
+    rf"(?:^|/)({_DATE})/event-Monitor-(?P<monitor>\d{{1,10}})-(?P<stream>\d{{1,5}})-(\d\d-\d\d-\d\d)(?:-(?P<number>\d{{1,9}}))?\.mkv$",
     re.ASCII,
 )
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DAY = re.compile(_DATE, re.ASCII)
 
 
 MOST_IN_PATH = 4095
@@ -24,7 +27,10 @@ MOST_IN_NAME = 255
 
 def is_path(text: str) -> bool:
     """Whether the system takes it for a path at all, be there a file or not."""
-    encoded = text.encode("utf-8", "surrogatepass")
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        return False
     names = encoded.split(b"/")
     return bool(text) and b"\0" not in encoded and len(encoded) <= MOST_IN_PATH and max(map(len, names)) <= MOST_IN_NAME
 
@@ -38,26 +44,22 @@ class OwnName:
     number: int = 1
 
 
-def own_name(path: str, zone: tzinfo | None) -> OwnName | None:
-    """What a clip's own name tells; None for any other name.
+def own_name(path: str, zone: tzinfo | None, until_us: int | None = None) -> OwnName | None:
+    """What a clip's own name tells; None for any other name, and for one of a time that can't be.
 
-    `zone` is the worker's time zone, None for the host's. In the hour that autumn repeats, the first is meant.
+    `zone` is the worker's time zone, None for the host's. In the hour that autumn repeats, the second is meant if it had come by
+    `until_us`, else the first.
     """
     found = _NAME.search(path)
     if found is None:
         return None
     try:
-        local = datetime.strptime(f"{found[1]} {found[4]}", "%Y-%m-%d %H-%M-%S")
-    except ValueError:
+        local = datetime.strptime(f"{found[1]} {found[4]}", "%Y-%m-%d %H-%M-%S").replace(tzinfo=zone)
+        first, second = (round(local.replace(fold=fold).timestamp()) * 1_000_000 for fold in (0, 1))
+        opened_us = second if until_us is not None and first < second <= until_us else first
+        return OwnName(int(found["monitor"]), opened_us, int(found["number"] or 1))
+    except (ValueError, OverflowError):
         return None
-    opened_us = round(local.replace(tzinfo=zone).timestamp()) * 1_000_000
-    return OwnName(int(found["monitor"]), opened_us, int(found["number"] or 1))
-
-
-def opened_us(path: str, zone: tzinfo | None) -> int | None:
-    """When a clip under its own name was opened; None for any other name."""
-    named = own_name(path, zone)
-    return None if named is None else named.opened_us
 
 
 def is_day(name: str) -> bool:

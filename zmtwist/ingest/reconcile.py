@@ -8,24 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    DeferredLock,
-)
-from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.ingest.clips import RootState, root_state
 from zmtwist.ingest.disk import Disk
-from zmtwist.ingest.hands import InHand
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ingest.reconcile_actions import (
@@ -40,11 +34,12 @@ from zmtwist.ingest.reconcile_actions import (
     to_measure,
 )
 from zmtwist.ingest.reconcile_apply import Repairs
+from zmtwist.ingest.reconcile_look import Asking, Look
 from zmtwist.ingest.reconcile_plan import Scene, plan
-from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, remove_past_days, strays_of
+from zmtwist.ingest.reconcile_scan import remove_past_days
 from zmtwist.zm.catalog import Site
 from zmtwist.zm.errors import DatabaseError
-from zmtwist.zm.left import CHUNK, LeftRow, Own, Reader
+from zmtwist.zm.left import Own
 from zmtwist.zm.paths import SECOND
 from zmtwist.zm.pool import Database
 
@@ -57,10 +52,12 @@ MOST_DAYS = 3650
 USUAL_DAYS = 7
 """The same for a pass on request."""
 
-DIRECTORIES_AT_ONCE = 100
 FILES_AT_ONCE = 8
 START_SECONDS = 20.0
 """How long the start may wait for the storages: cameras that are not recorded are worse than a late recovery."""
+
+LOOK_SECONDS = 600.0
+"""How long a storage may take at any other time."""
 
 GONE_SECONDS = 1.0
 BUSY_SECONDS = 30.0
@@ -68,7 +65,11 @@ AGAIN_SECONDS = 300.0
 LINKED_SECONDS = 10.0
 """By then every worker that was adopted at the start is linked: a save that was said before it was has not been, and won't be, heard."""
 HELD_BACK_SECONDS = 30.0
+STRANGE_SECONDS = 10.0
 LAST_RETRY_SECONDS = 15.0
+
+EVERY = 0
+"""Stands for all monitors where some are named."""
 
 
 @attrs.frozen
@@ -83,11 +84,16 @@ class Outcome:
 @attrs.define
 class RecoveryFigures:
     """What was done since the start, by kind of action; what of it failed; and how many storages the latest pass left alone, for good
-    reason."""
+    reason. `trouble` is what the latest pass as a whole failed by, None if it did not."""
 
     acted: Counter[type[Action]] = attrs.field(factory=Counter)
     failed: int = 0
     stopped: int = 0
+    trouble: str | None = None
+
+
+def _deaf(_monitor_id: int) -> None:
+    """Hears of nothing any more."""
 
 
 class Reconciler(Service):
@@ -111,16 +117,24 @@ class Reconciler(Service):
         event_name: str | None = None,
     ) -> None:
         self._reactor = reactor
-        self._database = database
-        self._site = site
         self._disk = disk
         self._ingest = ingest
         self._own = own
-        self._living = living
         self._wall = wall
-        self._zone = zone
-        self._event_name = event_name
-        self._repairs = Repairs(reactor, disk, ingest)
+        self._asking = Asking(reactor, disk)
+        self._look = Look(
+            reactor,
+            database,
+            site,
+            self._asking,
+            ingest,
+            living,
+            wall=wall,
+            zone=zone,
+            event_name=event_name,
+        )
+        self._repairs = Repairs(reactor, self._asking, self._look, ingest)
+        self._told: frozenset[str] = frozenset()
         self.figures = RecoveryFigures()
         self._one_at_a_time = DeferredLock()
         self._under_way: set[Deferred[Any]] = set()
@@ -141,12 +155,14 @@ class Reconciler(Service):
         self._ingest.after_gone = self._worker_gone
         self._ingest.after_met = self._monitor_met
         self._ingest.after_held_back = self._clip_held_back
+        self._ingest.settler.after_lost = self._strange_clip
         self._look_in(LINKED_SECONDS, self._lived)
 
     def stopService(self) -> None:
         """Leave what is not done for the next start."""
         Service.stopService(self)
-        self._ingest.after_gone = self._ingest.after_met = self._ingest.after_held_back = lambda _monitor_id: None
+        self._ingest.after_gone = self._ingest.after_met = self._ingest.after_held_back = _deaf
+        self._ingest.settler.after_lost = _deaf
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         for work in tuple(self._under_way):
@@ -154,44 +170,40 @@ class Reconciler(Service):
 
     async def at_start(self) -> None:
         """See what an earlier run left, before any worker is started; it is dealt with later. Waits for the database as long as it takes,
-        but not for a storage that hangs."""
-        await self._until_quiet(None, START_SECONDS / 2)
+        but for no storage that hangs. Whatever fails: it is told, tried again later, and keeps nobody from recording."""
+        try:
+            await self._until_quiet(None, START_SECONDS / 2)
+            own, scene = await self._first_look()
+            self._lived = frozenset(scene.living) & own.keys()
+            for action in plan(scene).actions:
+                if isinstance(action, LeaveOpen):
+                    self._ingest.leave_open(action.row)
+            # A monitor without a row in the last hour was not being recorded by us when we ended: its stray clips may be about to be
+            # spoken of by whoever makes them, so they are left for some minutes.
+            seen = {row.place.monitor_id for row in scene.rows}
+            if strangers := {stray.monitor_id for stray in scene.strays} - seen:
+                scene = attrs.evolve(scene, strays=tuple(s for s in scene.strays if s.monitor_id in seen))
+                self._look_in(AGAIN_SECONDS, strangers)
+        except CancelledError:
+            raise
+        except Exception:
+            self._failed((EVERY,), Failure())
+        else:
+            self._in_background(own, lambda: self._carry_out(scene, own))
+
+    async def _first_look(self) -> tuple[Mapping[int, Own], Scene]:
         delay = 0.5
         while True:
             try:
                 own = await self._own()
-                rows, hands = await self._rows(own, self._wall() - RECENT_US)
-                break
+                return own, await self._look.scene(own, self._wall() - RECENT_US, START_SECONDS)
             except DatabaseError as error:
                 self.log.warn("recovery: waiting for the database: {error}", error=str(error))
                 await deferLater(self._reactor, delay)
                 delay = min(LAST_RETRY_SECONDS, 2 * delay)
-        living = await self._living()
-        self._lived = frozenset(living) & own.keys()
-        scene = _scene(own, rows, hands, living, self._wall())
-        looking = Deferred.fromCoroutine(self._look(scene, own)).addTimeout(START_SECONDS, self._reactor)
-        try:
-            scene = await looking
-        except (TookTooLong, OSError) as error:
-            self.log.error(
-                "recovery: the storage can't be looked at, what an earlier run left has to wait: {error}",
-                error=str(error) or f"no answer within {START_SECONDS:g} s",
-            )
-            self._look_in(AGAIN_SECONDS, own)
-        else:
-            # A monitor without a row in the last hour was not being recorded by us when we ended: its stray clips may be about to be
-            # spoken of by whoever makes them, so they are left for some minutes.
-            seen = {row.place.monitor_id for row in rows}
-            if strangers := {stray.monitor_id for stray in scene.strays} - seen:
-                scene = attrs.evolve(scene, strays=tuple(s for s in scene.strays if s.monitor_id in seen))
-                self._look_in(AGAIN_SECONDS, strangers)
-            self._in_background(self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._carry_out(scene, own))))
-        for action in plan(scene).actions:
-            if isinstance(action, LeaveOpen):
-                self._ingest.leave_open(action.row)
 
     def recover(self, *, days_back: int = USUAL_DAYS, dry_run: bool = False, force: bool = False) -> Deferred[Outcome]:
-        """A pass over all monitors, on request. Fails with DatabaseError or OSError."""
+        """A pass over all monitors, on request. Fails with DatabaseError."""
         since = self._wall() - min(days_back, MOST_DAYS) * DAY_US
         return self._one_at_a_time.run(
             lambda: Deferred.fromCoroutine(self._pass(None, since, dry_run=dry_run, force=force))
@@ -199,6 +211,10 @@ class Reconciler(Service):
 
     def _worker_gone(self, monitor_id: int) -> None:
         self._look_in(GONE_SECONDS, (monitor_id,))
+
+    def _strange_clip(self, monitor_id: int) -> None:
+        """A worker has saved a clip that no event here waits for, or an event's clip is not where it should be: the disk tells."""
+        self._look_in(STRANGE_SECONDS, (monitor_id,))
 
     def _monitor_met(self, monitor_id: int) -> None:
         """It is new here: made just now, or taken over from another server, which may have ended in the middle of a clip."""
@@ -229,24 +245,33 @@ class Reconciler(Service):
         self._set_timer()
 
         async def look() -> None:
-            await self._until_quiet(monitors, BUSY_SECONDS)
-            try:
-                await self._pass(monitors, self._wall() - RECENT_US)
-            except (DatabaseError, OSError) as error:
-                self.log.warn("recovery: it is tried again later: {error}", error=str(error))
-                self._look_in(AGAIN_SECONDS, monitors)
+            narrow = None if EVERY in monitors else monitors
+            await self._until_quiet(narrow, BUSY_SECONDS)
+            await self._pass(narrow, self._wall() - RECENT_US)
 
-        self._in_background(self._one_at_a_time.run(lambda: Deferred.fromCoroutine(look())))
+        self._in_background(monitors, look)
 
-    def _in_background(self, work: Deferred[Any]) -> None:
-        self._under_way.add(work)
+    def _in_background(self, monitors: Collection[int], work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """When its turn has come. What fails of it is tried again later."""
+        running = self._one_at_a_time.run(lambda: Deferred.fromCoroutine(work()))
+        self._under_way.add(running)
 
         def over(result: object) -> None:
-            self._under_way.discard(work)
+            self._under_way.discard(running)
             if isinstance(result, Failure) and not result.check(CancelledError):
-                self.log.failure("recovery: a pass has failed", result)
+                self._failed(monitors, result)
 
-        work.addBoth(over)
+        running.addBoth(over)
+
+    def _failed(self, monitors: Collection[int], failure: Failure) -> None:
+        """Tell of a pass that has failed, and have another one later."""
+        self.figures.trouble = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+        again = f"it is tried again in {AGAIN_SECONDS / 60:g} minutes, and by `zmnextctl recover`"
+        if failure.check(DatabaseError):
+            self.log.warn("recovery: not done: {error}; {again}", error=failure.getErrorMessage(), again=again)
+        else:
+            self.log.failure("recovery: not done, which is a defect of this program; {again}", failure, again=again)
+        self._look_in(AGAIN_SECONDS, monitors)
 
     async def _until_quiet(self, monitors: Collection[int] | None, seconds: float) -> None:
         """Wait, within bounds, until the saves that were heard are seen to: their clips must not be taken for strays."""
@@ -269,88 +294,59 @@ class Reconciler(Service):
         own = await self._own()
         if monitors is not None:
             own = {monitor_id: one for monitor_id, one in own.items() if monitor_id in monitors}
-        # Who lives is asked first: a worker that starts meanwhile has nothing here that was there before.
-        living = await self._living()
-        rows, hands = await self._rows(own, since_us)
-        scene = attrs.evolve(_scene(own, rows, hands, living, self._wall()), force=force, met=self._met)
-        return await self._carry_out(await self._look(scene, own), own, dry_run=dry_run)
-
-    async def _rows(self, own: Mapping[int, Own], since_us: int) -> tuple[tuple[LeftRow, ...], InHand]:
-        """Open rows and recent closed ones, in batches, and what is in hand at any time meanwhile."""
-        reader = Reader(await self._database.schema(), self._site, own, self._zone, self._event_name)
-        before = self._ingest.in_hand()
-        event_ids = await self._database.interact(reader.open_ids)
-        event_ids += await self._database.interact(reader.closed_ids, since_us)
-        rows: list[LeftRow] = []
-        for first in range(0, len(event_ids), CHUNK):
-            rows += await self._database.interact(reader.rows, event_ids[first : first + CHUNK])
-        after = self._ingest.in_hand()
-        wait = before.openings_wait or after.openings_wait
-        return tuple(rows), InHand(before.events + after.events, before.paths | after.paths, openings_wait=wait)
-
-    async def _look(self, scene: Scene, own: Mapping[int, Own]) -> Scene:
-        """The scene with the files that there are, directory by directory. Raises OSError."""
-        roots: dict[str, RootState] = {}
-        strays: list[Stray] = []
-        for root in sorted({*scene.homes.values(), *(row.place.root for row in scene.rows)}):
-            roots[root] = await self._disk.run(root_state, root)
-            if roots[root] != "there":
-                continue
-            for day in await self._disk.run(days, root):
-                strays += await self._disk.run(strays_of, root, day, frozenset(own), None)
-        clips: dict[int, tuple[Found, ...]] = {}
-        for first in range(0, len(scene.rows), DIRECTORIES_AT_ONCE):
-            part = scene.rows[first : first + DIRECTORIES_AT_ONCE]
-            clips |= await self._disk.run(clips_in, {row.event_id: row.place.directory for row in part})
-        return attrs.evolve(scene, roots=roots, strays=tuple(strays), clips=clips)
+        scene = await self._look.scene(own, since_us, LOOK_SECONDS)
+        return await self._carry_out(attrs.evolve(scene, force=force, met=self._met), own, dry_run=dry_run)
 
     async def _carry_out(self, scene: Scene, own: Mapping[int, Own], *, dry_run: bool = False) -> Outcome:
-        """Measure what matters, decide, and do it."""
+        """Measure what matters, decide, and do what is still right by then."""
         scene = attrs.evolve(scene, measures=await self._measured(list(to_measure(plan(scene)))))
         planned = plan(scene)
-        for reason in planned.stopped:
-            self.log.critical("recovery: {reason}", reason=reason)
+        self._tell_stopped(planned)
         if dry_run:
             return Outcome(planned, done=False)
         # What is left alone now, as it may be being recorded, is looked at again as long as it bears its worker's own name, or as its
-        # event is in nobody's hand.
+        # event is in nobody's hand; and so is what could not be looked at.
         left_open = {action.row.monitor_id for action in planned.actions if isinstance(action, LeaveOpen)}
         self._look_in(AGAIN_SECONDS, left_open | {stray.monitor_id for stray in scene.strays})
+        if planned.stopped or scene.unread:
+            self._look_in(AGAIN_SECONDS, own)
         if held_back := {action.stray.monitor_id for action in planned.actions if isinstance(action, HoldBack)}:
             self._look_in(HELD_BACK_SECONDS, held_back)
-        for action in planned.actions:
+        actions, changed = await self._repairs.still_right(planned.actions, own)
+        if changed:
+            self.log.info("recovery: of monitors {monitors} something has changed meanwhile", monitors=sorted(changed))
+            self._look_in(HELD_BACK_SECONDS, changed)
+        for action in actions:
             if not isinstance(action, NOTHING_DONE):
                 self.log.warn("recovery: {action}", action=describe(action))
-        failed = await self._repairs.do([a for a in planned.actions if isinstance(a, SetAside)], own)
-        failed += await self._repairs.do([a for a in planned.actions if not isinstance(a, SetAside)], own)
-        self.figures.acted.update(type(action) for action in planned.actions if not isinstance(action, NOTHING_DONE))
+        failed = await self._repairs.do([a for a in actions if isinstance(a, SetAside)], own)
+        failed += await self._repairs.do([a for a in actions if not isinstance(a, SetAside)], own)
+        self.figures.acted.update(type(action) for action in actions if not isinstance(action, NOTHING_DONE))
         self.figures.failed += len(failed)
+        self.figures.trouble = None
+        await self._clear(scene)
+        if actions:
+            self.log.info("recovery: done: {counts}", counts=counted(actions), failed=len(failed))
+        return Outcome(attrs.evolve(planned, actions=tuple(actions)), done=True, failed=tuple(failed))
+
+    def _tell_stopped(self, planned: Plan) -> None:
+        """Once for each storage and reason."""
+        for reason in planned.stopped:
+            if reason not in self._told:
+                self.log.critical("recovery: {reason}", reason=reason)
+        self._told = frozenset(planned.stopped)
         self.figures.stopped = len(planned.stopped)
+
+    async def _clear(self, scene: Scene) -> None:
+        """Remove the workers' empty directories of past days."""
         past = f"{datetime.fromtimestamp((self._wall() - 2 * DAY_US) / SECOND, UTC):%Y-%m-%d}"
-        for root in (root for root, state in scene.roots.items() if state == "there"):
-            await self._disk.run(remove_past_days, root, past)
-        if planned.actions:
-            self.log.info("recovery: done: {counts}", counts=counted(planned.actions), failed=len(failed))
-        return Outcome(planned, done=True, failed=tuple(failed))
+        for root, state in scene.roots.items():
+            if state == "there" and root not in scene.away:
+                with suppress(OSError):  # they do no harm, and it is looked at again
+                    await self._asking.ask(root, remove_past_days, root, past)
 
     async def _measured(self, paths: Sequence[str]) -> dict[str, Measure]:
         measures: dict[str, Measure] = {}
         for first in range(0, len(paths), FILES_AT_ONCE):
             measures |= await self._disk.run(measure_files, paths[first : first + FILES_AT_ONCE])
         return measures
-
-
-def _scene(
-    own: Mapping[int, Own], rows: Sequence[LeftRow], hands: InHand, living: Mapping[int, int], now_us: int
-) -> Scene:
-    busy = hands.event_ids
-    return Scene(
-        rows=tuple(row for row in rows if row.event_id not in busy),
-        living=living,
-        homes={monitor_id: one.monitor.storage.path for monitor_id, one in own.items()},
-        pre_roll_us={monitor_id: one.pre_roll_us for monitor_id, one in own.items()},
-        held=tuple((place.monitor_id, place.start_us) for place in hands.events),
-        claimed=hands.paths,
-        openings_wait=hands.openings_wait,
-        now_us=now_us,
-    )

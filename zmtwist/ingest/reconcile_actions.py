@@ -6,21 +6,27 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from zmtwist.ingest.reconcile_scan import Stray
+from zmtwist.ingest.reconcile_scan import Found, Stray
+from zmtwist.pipeline.monitor import Storage
 from zmtwist.zm.left import LeftRow
 from zmtwist.zm.paths import SECOND
 
 
 @attrs.frozen
 class CloseFromFile:
-    """Give the row the clip at `path`, with the clip's own length, and close it."""
+    """Give the row this clip, with the clip's own length, and close it."""
 
     row: LeftRow
-    path: str
+    file: Found
     length_us: int
     frames: int
     settle: bool
     codec: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where the clip is."""
+        return self.file.path
 
 
 @attrs.frozen
@@ -33,23 +39,30 @@ class CloseEmpty:
 
 @attrs.frozen
 class MakeEvent:
-    """Make an event of a clip that has no row, and move the clip into its directory."""
+    """Make an event of a clip that has no row, and move the clip into its directory. `storage` is the one in which it lies, None for the
+    monitor's own."""
 
     stray: Stray
     start_us: int
     length_us: int
     frames: int
     codec: str = ""
+    storage: Storage | None = None
 
 
 @attrs.frozen
 class SetAside:
     """Move a file that is no clip out of the way."""
 
-    path: str
+    file: Found
     root: str
     monitor_id: int
     reason: str
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return self.file.path
 
 
 @attrs.frozen
@@ -98,11 +111,39 @@ def to_measure(planned: Plan) -> Iterator[str]:
             yield action.stray.path
 
 
+def subject_row(action: Action) -> LeftRow | None:
+    """The row that is to be closed, if any."""
+    return action.row if isinstance(action, CloseFromFile | CloseEmpty) else None
+
+
+def subject_file(action: Action) -> Found | None:
+    """The file that something is to be done with, if any."""
+    if isinstance(action, MakeEvent):
+        return action.stray
+    return action.file if isinstance(action, CloseFromFile | SetAside) else None
+
+
+def root_of(action: Action) -> str:
+    """The storage of the file that something is to be done with; '' where there is none."""
+    if isinstance(action, MakeEvent):
+        return action.stray.root
+    if isinstance(action, CloseFromFile):
+        return action.row.place.root
+    return action.root if isinstance(action, SetAside) else ""
+
+
+def monitor_of(action: Action) -> int:
+    """The monitor that it is about."""
+    if isinstance(action, MakeEvent | HoldBack):
+        return action.stray.monitor_id
+    return action.row.monitor_id if isinstance(action, CloseFromFile | CloseEmpty | LeaveOpen) else action.monitor_id
+
+
 def describe(action: Action) -> str:
     """An action as one line for people."""
     match action:
-        case CloseFromFile(row=row, path=path, length_us=length, frames=frames):
-            return f"monitor {row.monitor_id}: event {row.event_id}: close with {path} ({length / SECOND:.1f} s, {frames} frames)"
+        case CloseFromFile(row=row, file=file, length_us=length, frames=frames):
+            return f"monitor {row.monitor_id}: event {row.event_id}: close with {file.path} ({length / SECOND:.1f} s, {frames} frames)"
         case CloseEmpty(row=row, note=note):
             return f"monitor {row.monitor_id}: event {row.event_id}: close without a clip" + (
                 f": {note}" if note else ""
@@ -111,8 +152,8 @@ def describe(action: Action) -> str:
             return (
                 f"monitor {stray.monitor_id}: make an event of {stray.path} ({length / SECOND:.1f} s, {frames} frames)"
             )
-        case SetAside(path=path, monitor_id=monitor_id, reason=reason):
-            return f"monitor {monitor_id}: set {path} aside: {reason}"
+        case SetAside(file=file, monitor_id=monitor_id, reason=reason):
+            return f"monitor {monitor_id}: set {file.path} aside: {reason}"
         case LeaveOpen(row=row):
             return f"monitor {row.monitor_id}: event {row.event_id} is being recorded"
         case HoldBack(stray=stray):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,8 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.changes import ClipSaved, CloseEvent, OpenEvent, Tally
+from zmtwist.changes import ClipSaved, CloseEvent, InStorage, OpenEvent, Tally
 from zmtwist.ingest.activity import cause_of
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_actions import (
     Action,
@@ -24,8 +24,13 @@ from zmtwist.ingest.reconcile_actions import (
     Report,
     SetAside,
     describe,
+    monitor_of,
+    root_of,
+    subject_file,
+    subject_row,
 )
-from zmtwist.ingest.reconcile_scan import set_aside
+from zmtwist.ingest.reconcile_look import Asking, Look
+from zmtwist.ingest.reconcile_scan import set_aside, unchanged
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.zm.left import Own
 from zmtwist.zm.paths import CODECS, with_codec
@@ -42,11 +47,54 @@ class Repairs:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, disk: Disk, ingest: Ingest) -> None:
+    def __init__(self, reactor: Any, asking: Asking, look: Look, ingest: Ingest) -> None:
         self._reactor = reactor
-        self._disk = disk
+        self._asking = asking
+        self._look = look
         self._ingest = ingest
         self._few_at_a_time = DeferredSemaphore(ACTIONS_AT_ONCE)
+
+    async def still_right(
+        self, actions: Sequence[Action], own: Mapping[int, Own]
+    ) -> tuple[Sequence[Action], frozenset[int]]:
+        """Those of which rows and files are still as they were seen, for looking and measuring takes time in which others go on; and the
+        monitors of the rest. Raises DatabaseError."""
+        seen = [row for action in actions if (row := subject_row(action)) is not None]
+        there = await self._unchanged(actions)
+        now = await self._look.rows(own, [row.event_id for row in seen])
+        hands = self._ingest.in_hand()
+        busy = hands.event_ids
+        fit = {row.event_id for row in seen if row.event_id not in busy and row.like(now.get(row.event_id))}
+        right: list[Action] = []
+        changed: set[int] = set()
+        for action in actions:
+            row, file = subject_row(action), subject_file(action)
+            if (
+                (row is None or row.event_id in fit)
+                and (file is None or (file.path in there and file.path not in hands.paths))
+                and not (isinstance(action, MakeEvent) and hands.openings_wait)
+            ):
+                right.append(action)
+            else:
+                changed.add(monitor_of(action))
+        return right, frozenset(changed)
+
+    async def _unchanged(self, actions: Sequence[Action]) -> set[str]:
+        files = defaultdict(list)
+        for action in actions:
+            if (file := subject_file(action)) is not None:
+                files[root_of(action)].append(file)
+        there: set[str] = set()
+        for root, mine in files.items():
+            try:
+                there |= await self._asking.ask(root, unchanged, mine)
+            except OSError as error:
+                self.log.warn(
+                    "recovery: storage {root} can't be looked at: {error}",
+                    root=root,
+                    error=error.strerror or str(error),
+                )
+        return there
 
     async def do(self, actions: Sequence[Action], own: Mapping[int, Own]) -> list[str]:
         """Do all; gives what could not be done, and why. `own` has the monitor of each."""
@@ -63,8 +111,8 @@ class Repairs:
 
     async def _perform(self, action: Action, own: Mapping[int, Own]) -> None:
         match action:
-            case SetAside(path=path, root=root):
-                await self._disk.run(set_aside, path, root)
+            case SetAside(file=file, root=root):
+                await self._asking.ask(root, set_aside, file.path, root)
             case CloseFromFile(row=row):
                 handle = self._ingest.take_up(with_codec(row.place, _CODEC_IDS.get(action.codec, 0)))
                 saved = ClipSaved(
@@ -92,7 +140,7 @@ class Repairs:
                 pass
 
     async def _make(self, action: MakeEvent, own: Mapping[int, Own]) -> None:
-        stray = action.stray
+        stray, there = action.stray, action.storage
         guard = self._ingest.guards.of(stray.monitor_id)
         trigger = guarded_trigger(guard, stray.cause) or "continuous"
         handle = self._ingest.new_handle(stray.monitor_id)
@@ -104,6 +152,7 @@ class Repairs:
             cause=cause_of(trigger),
             notes=guard.text(stray.text),
             codec_id=_CODEC_IDS.get(action.codec, 0),
+            storage=None if there is None else InStorage(there.id, there.path, there.scheme),
         )
         saved = ClipSaved(
             handle=handle,

@@ -26,20 +26,21 @@ from zmtwist.ingest.reconcile_actions import (
     SetAside,
 )
 from zmtwist.ingest.reconcile_scan import Found, Stray
+from zmtwist.ingest.whose import LONGEST_PRE_ROLL_US, SLACK_US, opened_in, pre_roll_of
+from zmtwist.pipeline.monitor import Storage
 from zmtwist.zm.left import LeftRow
 from zmtwist.zm.paths import SECOND
 
 HANDFUL = 5
 """Fewer wrong ones than this never stop a pass."""
 
-SLACK_US = 2 * SECOND
-"""Names of clips and rows have whole seconds, and an opening is heard a moment after it."""
-
 QUIET_US = 120 * SECOND
 """A clip that was not written to for so long is not being recorded: its worker would long be taken for stalled."""
 
-LONGEST_PRE_ROLL_US = 60 * SECOND
 DAY_US = 86_400 * SECOND
+
+COARSE_US = SECOND // 10
+"""By how much a file's time, or a process's, may be older than it is."""
 
 
 @attrs.frozen
@@ -47,16 +48,20 @@ class Scene:
     """Rows and files as they were found.
 
     `rows` are those that nobody is busy with; `held` gives monitor and start of events that somebody is. `clips`: files by event id, in
-    the events' own directories, the largest first. `living`: since when (wall time, 0 unknown) each living worker has run. `met`: since
-    when a monitor is this server's, if it was another's before; no worker of ours records what is older. `homes`: the root that each
-    monitor records to now. `measures` by path, as far as files were measured. `openings_wait`: there may be openings in the spool, or
-    otherwise on their way, whose rows are still to come. `now_us` is the wall time of the look.
+    the events' own directories, the largest first; `unread`: why those of some events can't be told, `away`: why nothing can be told of
+    whole storages. `living`: since when (wall time, 0 unknown) each living worker has run. `met`: since when a monitor is this server's,
+    if it was another's before; no worker of ours records what is older. `homes`: the root that each monitor records to now. `measures` by
+    path, as far as files were measured. `openings_wait`: there may be openings in the spool, or otherwise on their way, whose rows are
+    still to come. `storages`: those that there are, by root. `now_us` is the wall time of the look.
     """
 
     rows: tuple[LeftRow, ...] = ()
     clips: Mapping[int, tuple[Found, ...]] = attrs.field(factory=dict)
     strays: tuple[Stray, ...] = ()
+    unread: Mapping[int, str] = attrs.field(factory=dict)
     roots: Mapping[str, RootState] = attrs.field(factory=dict)
+    away: Mapping[str, str] = attrs.field(factory=dict)
+    storages: Mapping[str, Storage] = attrs.field(factory=dict)
     living: Mapping[int, int] = attrs.field(factory=dict)
     met: Mapping[int, int] = attrs.field(factory=dict)
     homes: Mapping[int, str] = attrs.field(factory=dict)
@@ -71,7 +76,7 @@ class Scene:
 
 def plan(scene: Scene) -> Plan:
     """Decide. The same again once it was carried out gives nothing but reports."""
-    roots = {row.place.root for row in scene.rows} | {stray.root for stray in scene.strays}
+    roots = {row.place.root for row in scene.rows} | {stray.root for stray in scene.strays} | {*scene.homes.values()}
     actions: list[Action] = []
     stopped: list[str] = []
     for root in sorted(roots):
@@ -83,12 +88,8 @@ def plan(scene: Scene) -> Plan:
             actions += part.actions
         else:
             stopped.append(reason)
+            actions += part.left_open()
     return Plan(tuple(actions), tuple(stopped))
-
-
-def opened_in(row_start_us: int, pre_roll_us: int, opened_us: int) -> bool:
-    """Whether a clip opened then may be that of a row with this start: a triggered clip begins by the pre-roll before its opening."""
-    return row_start_us - SLACK_US <= opened_us <= row_start_us + pre_roll_us + SLACK_US
 
 
 class _Root:
@@ -107,6 +108,8 @@ class _Root:
 
     def ill(self) -> str | None:
         """Why this storage can't be believed in, if so."""
+        if (why := self.scene.away.get(self.root)) is not None:
+            return f"storage {self.root} can't be looked at: {why}; nothing is done about what lies there until it can"
         state = self.scene.roots.get(self.root, "there")
         wanting = sum(row.has_clip for row in self.scene.rows)
         if state == "missing":
@@ -114,6 +117,10 @@ class _Root:
         if state == "empty" and wanting and not self.scene.force:
             return f"storage {self.root} is empty, but {wanting} events have clips there: is the right one mounted?"
         return None
+
+    def left_open(self) -> list[Action]:
+        """All that is decided where the storage can't be believed in: what workers may be recording is theirs, whatever lies there."""
+        return [LeaveOpen(row) for row in self.scene.rows if row.event_id in self._current]
 
     def decide(self) -> str | None:
         """Fill `actions`; why nothing is to be done after all, if so."""
@@ -140,6 +147,9 @@ class _Root:
         held = defaultdict(list)
         for monitor_id, start_us in scene.held:
             held[monitor_id].append(start_us)
+        for row in scene.rows:
+            if row.event_id in scene.unread:  # it may be its clip, or a copy of it
+                held[row.monitor_id].append(row.start_us)
         free = [
             stray
             for stray in scene.strays
@@ -151,8 +161,8 @@ class _Root:
         return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
 
     def _match(self) -> dict[int, Stray]:
-        """Strays for rows that have no clip in their directory: in the order of time, as they were opened. Second names of a clip that is
-        in its place already (a move that was cut short) go to its row as well."""
+        """Strays for rows that have no clip in their directory: open rows first, then closed ones that name one, in the order of time, as
+        they were opened. Second names of a clip that is in its place already (a move that was cut short) go to its row as well."""
         clips = self.scene.clips
         owners = {clip.inode: event_id for event_id, found in clips.items() for clip in found if clip.size}
         taken: dict[int, Stray] = {}
@@ -161,14 +171,15 @@ class _Root:
             if event_id is not None and event_id not in taken:
                 taken[event_id] = stray
                 self._left.remove(stray)
-        for row in sorted(self.scene.rows, key=lambda row: (row.start_us, row.event_id)):
-            if row.event_id in taken or self._clip_of(row) is not None:
+        rows = sorted(self.scene.rows, key=lambda row: (row.ended, not row.video, row.start_us, row.event_id))
+        # An event that was made of a clip which began before its opening may bear the cause of one that did not.
+        for row, exactly in [*((row, True) for row in rows), *((row, False) for row in rows if not row.ended)]:
+            if row.event_id in taken or row.event_id in self.scene.unread or self._clip_of(row) is not None:
                 continue
-            pre_roll = self._pre_roll(row.monitor_id)
             for stray in self._left:
                 if (
                     stray.monitor_id == row.monitor_id
-                    and opened_in(row.start_us, pre_roll, stray.opened_us)
+                    and (self._opened(row, stray) if exactly else self._may_be_of(row, stray))
                     and (row.event_id in self._current or not self._being_written(stray))
                     and (stray.size or not row.ended)
                 ):
@@ -176,6 +187,18 @@ class _Root:
                     self._left.remove(stray)
                     break
         return taken
+
+    def _may_be_of(self, row: LeftRow, stray: Stray) -> bool:
+        """Whether the clip was opened when the row's was, whatever the row's cause."""
+        return opened_in(row.start_us, self._pre_roll(row.monitor_id), stray.opened_us)
+
+    def _opened(self, row: LeftRow, stray: Stray) -> bool:
+        """Whether the clip was opened when the row's was. One of a row that was closed without any is known for certain only by the
+        second."""
+        pre_roll = self._before(row)
+        if row.ended and not row.video:
+            return any(abs(stray.opened_us - row.start_us - before) <= SLACK_US for before in (0, pre_roll))
+        return opened_in(row.start_us, pre_roll, stray.opened_us)
 
     def _clip_of(self, row: LeftRow) -> Found | None:
         """The clip in the row's directory: the one that it names, else the largest. An empty one is none, unless a living worker may
@@ -190,9 +213,7 @@ class _Root:
         current: dict[int, LeftRow] = {}
         for row in self.scene.rows:
             since = self.scene.living.get(row.monitor_id)
-            if row.ended or since is None:
-                continue
-            if row.start_us < max(since - LONGEST_PRE_ROLL_US, self.scene.met.get(row.monitor_id, 0)):
+            if row.ended or since is None or not self._of_this_worker(row, since):
                 continue
             if any(monitor_id == row.monitor_id and start > row.start_us for monitor_id, start in self.scene.held):
                 continue
@@ -201,12 +222,34 @@ class _Root:
                 current[row.monitor_id] = row
         return {row.event_id for row in current.values()}
 
+    def _of_this_worker(self, row: LeftRow, since_us: int) -> bool:
+        """Whether the worker that has lived since then may be recording this event: nothing of its clip was written before."""
+        if row.start_us < self.scene.met.get(row.monitor_id, 0):
+            return False
+        pre_roll = self._before(row)
+        strays = (s for s in self.scene.strays if s.monitor_id == row.monitor_id)
+        files: list[Found] = [*self.scene.clips.get(row.event_id, ())]
+        files += (stray for stray in strays if opened_in(row.start_us, pre_roll, stray.opened_us))
+        if files:
+            written_us = max(one.mtime_us for one in files)
+            return row.start_us >= since_us - LONGEST_PRE_ROLL_US and written_us >= since_us - COARSE_US
+        return row.start_us >= since_us - pre_roll - SLACK_US
+
+    def _before(self, row: LeftRow) -> int:
+        """How long before its opening the row's clip may begin."""
+        return pre_roll_of(row.cause, self._pre_roll(row.monitor_id))
+
     def _pre_roll(self, monitor_id: int) -> int:
         return self.scene.pre_roll_us.get(monitor_id, 0)
 
     # What becomes of them
 
     def _see_row(self, row: LeftRow, stray: Stray | None) -> None:
+        if (why := self.scene.unread.get(row.event_id)) is not None:
+            self.actions.append(
+                LeaveOpen(row) if row.event_id in self._current else Report(row.monitor_id, why, row.event_id)
+            )
+            return
         clip = self._clip_of(row)
         self._looked += row.has_clip
         if row.event_id in self._current and not (clip or stray or _NOTHING).finished:
@@ -244,9 +287,7 @@ class _Root:
     def _second_name(self, row: LeftRow, stray: Stray) -> None:
         """A clip that is in its place has its old name as well: the move was cut short."""
         self.actions.append(
-            SetAside(
-                stray.path, self.root, row.monitor_id, f"it is the clip of event {row.event_id}, which is in its place"
-            )
+            SetAside(stray, self.root, row.monitor_id, f"it is the clip of event {row.event_id}, which is in its place")
         )
 
     def _closed_from(self, row: LeftRow, source: Found) -> CloseFromFile:
@@ -256,7 +297,7 @@ class _Root:
         else:
             length = row.length_us or min(max(0, source.mtime_us - row.start_us), DAY_US)
             frames, settle = max(1, row.frames, row.last_frame), False
-        return CloseFromFile(row, source.path, length, frames, settle, measured.codec)
+        return CloseFromFile(row, source, length, frames, settle, measured.codec)
 
     def _see_stray(self, stray: Stray) -> None:
         scene = self.scene
@@ -267,8 +308,7 @@ class _Root:
             self.actions.append(self._aside(stray, stray.monitor_id))
         elif (row := self._copied(stray)) is not None:
             self._second_name(row, stray)
-        elif scene.homes.get(stray.monitor_id, stray.root) != stray.root:
-            home = scene.homes[stray.monitor_id]
+        elif (home := scene.homes.get(stray.monitor_id, stray.root)) != stray.root and stray.root not in scene.storages:
             text = f"clip {stray.path} has no event, and the monitor now records to {home}: move it there in the same directory"
             self.actions.append(Report(stray.monitor_id, text))
         elif scene.openings_wait:
@@ -293,7 +333,7 @@ class _Root:
                 clip is not None
                 and (clip.size, clip.mtime_us) == (stray.size, stray.mtime_us)
                 and row.monitor_id == stray.monitor_id
-                and opened_in(row.start_us, self._pre_roll(row.monitor_id), stray.opened_us)
+                and opened_in(row.start_us, self._before(row), stray.opened_us)
             ):
                 return row
         return None
@@ -307,13 +347,16 @@ class _Root:
             length, frames = written, 1 + round(written * DEFAULT_RATE / SECOND)
         # What is longer than it was written for begins with what was in the worker's buffer.
         before = length - written if measured.frames and length - written > SLACK_US else 0
-        return MakeEvent(stray, stray.opened_us - min(before, LONGEST_PRE_ROLL_US), length, frames, measured.codec)
+        elsewhere = self.scene.homes.get(stray.monitor_id, stray.root) != stray.root
+        storage = self.scene.storages[stray.root] if elsewhere else None
+        start_us = stray.opened_us - min(before, self._pre_roll(stray.monitor_id))  # by which it is known again
+        return MakeEvent(stray, start_us, length, frames, measured.codec, storage)
 
     def _readable(self, path: str) -> bool:
         return self.scene.measures.get(path, Measure()).readable
 
     def _aside(self, found: Found, monitor_id: int) -> SetAside:
-        return SetAside(found.path, self.root, monitor_id, "it holds no picture" if found.size else "it is empty")
+        return SetAside(found, self.root, monitor_id, "it holds no picture" if found.size else "it is empty")
 
 
 _NOTHING = Found("", 0, 0, (0, 0), False)

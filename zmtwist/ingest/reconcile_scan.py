@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
-from collections.abc import Collection, Mapping
+import stat
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any
 
 import attrs
+import msgspec
 
+from zmtwist.ingest.clips import NO_SUCH_FILE
+from zmtwist.ingest.ondisk import Unreadable, read_json
 from zmtwist.ingest.ownname import is_day, own_name
 from zmtwist.zm.left import is_our_name
 
@@ -30,6 +33,11 @@ class Found:
     mtime_us: int
     inode: tuple[int, int]
     finished: bool
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """All but its name: what changes with anything that is done about it."""
+        return self.size, self.mtime_us, self.inode, self.finished
 
 
 @attrs.frozen
@@ -54,33 +62,48 @@ def strays_of(root: str, day: str, monitors: Collection[int], zone: tzinfo | Non
     """The clips of these monitors in one such directory, by opening; none where the directory has gone. Raises OSError."""
     strays = []
     for entry in _files(str(Path(root, day))):
-        named = own_name(entry.path, zone)
-        if named is None or named.monitor_id not in monitors:
+        found = _at(entry.path) if entry.name.startswith("event-Monitor-") else None
+        named = own_name(entry.path, zone, found.mtime_us) if found is not None else None
+        if found is None or named is None or named.monitor_id not in monitors:
             continue
-        found = _found(entry)
-        if found is not None:
-            cause, text = _sidecar(found.path) if found.finished else ("", "")
-            strays.append(
-                Stray(
-                    **attrs.asdict(found),
-                    root=root,
-                    monitor_id=named.monitor_id,
-                    opened_us=named.opened_us,
-                    number=named.number,
-                    cause=cause,
-                    text=text,
-                )
+        told = _sidecar(found.path) if found.finished else Sidecar()
+        strays.append(
+            Stray(
+                **attrs.asdict(found),
+                root=root,
+                monitor_id=named.monitor_id,
+                opened_us=named.opened_us,
+                number=named.number,
+                cause=told.cause or "",
+                text=told.text or "",
             )
+        )
     return sorted(strays, key=lambda stray: (stray.opened_us, stray.number, stray.path))
 
 
-def clips_in(directories: Mapping[int, str]) -> dict[int, tuple[Found, ...]]:
-    """For each event id the clips that lie in its directory under its name, the largest first. Raises OSError."""
-    return {event_id: _clips_of(event_id, directory) for event_id, directory in directories.items()}
+@attrs.frozen
+class Clips:
+    """What lies in the directories of events: files by event id, the largest first; and of directories that can't be looked at, why."""
+
+    found: Mapping[int, tuple[Found, ...]] = attrs.field(factory=dict)
+    unread: Mapping[int, str] = attrs.field(factory=dict)
 
 
-def _clips_of(event_id: int, directory: str) -> tuple[Found, ...]:
-    found = [_found(entry) for entry in _files(directory) if is_our_name(event_id, entry.name)]
+def clips_in(directories: Mapping[int, str]) -> Clips:
+    """For each event id the clips that lie in its directory under its name. Never raises: one directory says nothing about another."""
+    found: dict[int, tuple[Found, ...]] = {}
+    unread: dict[int, str] = {}
+    for event_id, directory in directories.items():
+        try:
+            found[event_id] = clips_of(event_id, directory)
+        except OSError as error:
+            unread[event_id] = f"{directory} can't be looked at: {error.strerror or error}"
+    return Clips(found, unread)
+
+
+def clips_of(event_id: int, directory: str) -> tuple[Found, ...]:
+    """The clips that lie in this event's directory under its name, the largest first. Raises OSError."""
+    found = [_at(entry.path) for entry in _files(directory) if is_our_name(event_id, entry.name)]
     return tuple(sorted((one for one in found if one is not None), key=lambda one: (-one.size, one.path)))
 
 
@@ -95,10 +118,17 @@ def remove_past_days(root: str, before: str) -> None:
                 Path(root, day).rmdir()
 
 
+def unchanged(found: Iterable[Found]) -> frozenset[str]:
+    """The paths of those that are there still, as they were. Raises OSError."""
+    return frozenset(one.path for one in found if (now := _at(one.path)) is not None and now.state == one.state)
+
+
 def set_aside(path: str, root: str) -> str:
     """Move a file (and its sidecar) out of the way, within its storage; where to. Raises OSError."""
     source, target = Path(path), _free_name(path, root)
     target.parent.mkdir(mode=0o755, exist_ok=True)
+    if target.parent.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a symbolic link", str(target.parent))
     source.rename(target)
     with suppress(FileNotFoundError):
         Path(path + ".json").rename(f"{target}.json")
@@ -119,32 +149,47 @@ def _files(directory: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
             return [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    except OSError as error:
+        if error.errno in NO_SUCH_FILE:
+            return []
+        raise
 
 
-def _found(entry: os.DirEntry[str]) -> Found | None:
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:  # renamed since the directory was read
+def _at(path: str) -> Found | None:
+    """The file there; None where it was renamed since the directory was read, or is no file. Raises OSError."""
+    status = _status(path)
+    if status is None:
         return None
+    beside = _status(path + ".json")
     return Found(
-        path=entry.path,
+        path=path,
         size=status.st_size,
         mtime_us=status.st_mtime_ns // 1000,
         inode=(status.st_dev, status.st_ino),
-        finished=Path(entry.path + ".json").is_file(),
+        finished=beside is not None,
     )
 
 
-def _sidecar(path: str) -> tuple[str, str]:
-    """Cause and text that the worker wrote beside the clip; empty where there is nothing that makes sense."""
+def _status(path: str) -> os.stat_result | None:
     try:
-        with Path(path + ".json").open("rb") as file:
-            told: Any = json.loads(file.read(MAX_SIDECAR))
-    except (OSError, ValueError):
-        return "", ""
-    if not isinstance(told, dict):
-        return "", ""
-    cause, text = told.get("cause"), told.get("text")
-    return cause if isinstance(cause, str) else "", text if isinstance(text, str) else ""
+        status = os.lstat(path)
+    except OSError as error:
+        if error.errno in NO_SUCH_FILE:
+            return None
+        raise
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+class Sidecar(msgspec.Struct):
+    """What a worker wrote beside a clip when it closed it, as far as it is looked at."""
+
+    cause: str | None = None
+    text: str | None = None
+
+
+def _sidecar(path: str) -> Sidecar:
+    """Nothing told where there is nothing that makes sense: the clip is worth no less for it."""
+    try:
+        return read_json(path + ".json", MAX_SIDECAR, Sidecar)
+    except Unreadable:
+        return Sidecar()

@@ -30,7 +30,8 @@ from zmtwist.ingest.clip import (
 from zmtwist.ingest.data import Room, data_of
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.ownname import is_path, opened_us
+from zmtwist.ingest.ownname import is_path, own_name
+from zmtwist.ingest.whose import clip_saved, nobodys
 from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.messages import Event
@@ -118,17 +119,17 @@ class Session(msgspec.Struct, frozen=True):
             # The worker can't have more in its buffer than it has captured.
             start = max(at_us - self.options.pre_roll_us, min(at_us, self.capturing_since_us))
         session = replace(session, missed=False, tokens=(*session.tokens, token)[-REMEMBERED:])
-        session, opened = session._open(start, trigger, token)
+        session, opened = session._open(start, trigger, token, opened_us=at_us)
         return session, changes + opened
 
     def _open(
-        self, start_us: int, trigger: str, token: str | None = None, until_us: int | None = None
+        self, start_us: int, trigger: str, token: str | None = None, until_us: int | None = None, opened_us: int = 0
     ) -> tuple[Session, list[Change]]:
         """A new clip, with the activity and notes kept back for it (where `until_us` is given, only that up to then)."""
         handle = f"{self.monitor_id}.{self.run}.{self.serial + 1}"
         # What happened well before the clip's first frame was in no clip.
         mine = [a for a in self.pending if start_us - SECOND <= a.at_us <= (until_us or a.at_us)]
-        clip = Clip(handle=handle, start_us=start_us, trigger=trigger, token=token, refreshed_us=start_us)
+        clip = Clip(handle, start_us, trigger, token, refreshed_us=start_us, opened_us=opened_us)
         room = self.room
         lines: list[str] = []
         rest: list[Change] = []
@@ -159,20 +160,26 @@ class Session(msgspec.Struct, frozen=True):
         return session, [opened, *rest]
 
     def _saved(self, saved: RecordingSaved, at_us: int) -> tuple[Session, list[Change]]:
+        unheard = [ended.clip for ended in self.ended if not ended.path]
         if not is_path(saved.path):
             saved = replace(saved, path="")  # then its file is looked for where it should be
-        elif any(ended.path == saved.path for ended in self.ended):
+        elif any(ended.path == saved.path for ended in self.ended) or nobodys(saved.path, self._recording):
             return self, []
         duration_us = round(max(0.0, min(saved.duration, MAX_SECONDS)) * SECOND)
-        session = self
+        clip = clip_saved(saved, self.monitor_id, self._recording, unheard, self.options, at_us)
+        session: Session = self
         changes: list[Change] = []
-        clip = session._clip_of(saved)
         if clip is None:  # its opening was never heard
             session, changes = self._close_unheard(at_us) if self._recording else (self, [])
-            start = self._start_of_unheard(saved.path, at_us - duration_us)
+            start = self._start_of_unheard(saved.path, at_us, duration_us)
             session, opened = session._open(start, saved.cause or "continuous", until_us=at_us)
             changes += opened
             clip = session.clips[-1]
+        elif clip not in self._recording:  # it was taken for ended unheard, and is being looked for
+            return self, []
+        else:  # a worker saves its clips in the order in which it opened them
+            before = self._recording[: self._recording.index(clip)]
+            session, changes = self._close_unheard(clip.opened_us or at_us, before)
         earlier_us = begun_earlier(clip, duration_us, at_us)
         if saved.cause and cause_of(saved.cause) != cause_of(clip.trigger):
             clip = replace(clip, trigger=saved.cause)
@@ -191,36 +198,23 @@ class Session(msgspec.Struct, frozen=True):
                 earlier_us=earlier_us,
             )
         )
-        over = replace(clip, last_frame=min(clip.last_frame, frames), event_id=saved.event_id or clip.event_id)
+        over = replace(clip, last_frame=min(clip.last_frame, frames), event_id=clip.event_id or saved.event_id)
         return session._without([Ended(over, at_us, saved.path)]), changes
 
-    def _start_of_unheard(self, path: str, latest_us: int) -> int:
-        """When a clip began whose opening was not heard. `latest_us` is right unless the camera went quiet before the save; then the
-        name that the worker gave it tells."""
-        opened = opened_us(path, self.options.zone)
-        if opened is None or not opened + SECOND < latest_us < opened + DAY_US:
+    def _start_of_unheard(self, path: str, at_us: int, duration_us: int) -> int:
+        """When a clip began whose opening was not heard. By its length, unless the camera went quiet before the save; then the name that
+        the worker gave it tells."""
+        latest_us = at_us - duration_us
+        named = own_name(path, self.options.zone, at_us)
+        if named is None or named.monitor_id != self.monitor_id:
             return latest_us
-        return opened - self.options.pre_roll_us
+        if not named.opened_us + SECOND < latest_us < named.opened_us + DAY_US:
+            return latest_us
+        return named.opened_us - self.options.pre_roll_us
 
     @property
     def _recording(self) -> list[Clip]:
         return [clip for clip in self.clips if clip.token is not None]
-
-    def _clip_of(self, saved: RecordingSaved) -> Clip | None:
-        """The open clip that a save is of: by id, else by token, else the oldest one that records."""
-        recording = self._recording
-        for clip in recording:
-            if saved.event_id and clip.event_id == saved.event_id:
-                return clip
-        for clip in recording:
-            if saved.clip_token is not None and clip.token == saved.clip_token:
-                return clip
-        for clip in recording:
-            # One that was taken on from an earlier run may have been saved, unheard, before the clip of this name was opened.
-            latest = clip.start_us + self.options.pre_roll_us + 2 * SECOND
-            if clip.token != UNKNOWN_TOKEN or (opened_us(saved.path, self.options.zone) or 0) <= latest:
-                return clip
-        return None
 
     def _active(self, activity: Activity) -> tuple[Session, list[Change]]:
         if not self.clips:
@@ -342,10 +336,11 @@ class Session(msgspec.Struct, frozen=True):
         session = replace(session, pending=(), capturing_since_us=0, rate=0.0, missed=False, tokens=(), health=health)
         return session, changes
 
-    def _close_unheard(self, at_us: int) -> tuple[Session, list[Change]]:
-        """Close open clips whose save was not heard: whether there is a file is for the disk to say."""
+    def _close_unheard(self, at_us: int, clips: Sequence[Clip] | None = None) -> tuple[Session, list[Change]]:
+        """Close open clips (all, or these) whose save was not heard: whether there is a file is for the disk to say."""
+        clips = self.clips if clips is None else clips
         changes: list[Change] = []
-        for clip in self.clips:
+        for clip in clips:
             changes += last_notes(clip)
             if clip.token is None:
                 changes.append(quiet_end(clip))
@@ -357,7 +352,7 @@ class Session(msgspec.Struct, frozen=True):
                     handle=clip.handle, path="", duration_us=length, frames=frames, tally=clip.tally, cause=clip.cause
                 )
             )
-        return self._without([Ended(clip, at_us) for clip in self.clips]), changes
+        return self._without([Ended(clip, at_us) for clip in clips]), changes
 
     def _without(self, over: Sequence[Ended]) -> Session:
         gone = {ended.clip.handle for ended in over}

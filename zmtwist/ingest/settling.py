@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -16,6 +17,7 @@ from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.session import Session
 from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.unheard import find_unheard
+from zmtwist.ingest.whose import may_hold, pre_roll_of
 from zmtwist.zm.paths import EventPlace, with_codec
 
 SETTLE_FIRST_DELAY = 0.5
@@ -26,7 +28,8 @@ SETTLED_AT_ONCE = 2
 
 
 class Settling:
-    """Storage that is away, full, read-only or not the right one is waited for, not given up. `submit` takes the closes."""
+    """Storage that is away, full, read-only or not the right one is waited for, not given up. `submit` takes the closes;
+    `after_lost` hears of monitors one of whose clips was not found where it should be."""
 
     log = Logger()
 
@@ -43,6 +46,7 @@ class Settling:
         self._storages = storages
         self._session = session
         self._submit = submit
+        self.after_lost: Callable[[int], None] = lambda _monitor_id: None
         self._measuring = DeferredSemaphore(MEASURED_AT_ONCE)
         self._settled_at: dict[str, DeferredSemaphore] = defaultdict(lambda: DeferredSemaphore(SETTLED_AT_ONCE))
         self._found_at: dict[str, DeferredSemaphore] = defaultdict(lambda: DeferredSemaphore(MEASURED_AT_ONCE - 1))
@@ -50,7 +54,16 @@ class Settling:
     async def settle(self, saved: ClipSaved, place: EventPlace) -> None:
         """See the clip in its place, then close its event."""
         # The first clip of a run opens before the worker has told its codec.
-        place = with_codec(place, self._session(place.monitor_id).codec_id)
+        session = self._session(place.monitor_id)
+        place = with_codec(place, session.codec_id)
+        if saved.path and not may_hold(saved.path, place, session.options.pre_roll_us, session.options.zone):
+            self.log.warn(
+                "monitor {monitor_id}: {path} can't be the clip of event {event_id}, which is looked for",
+                monitor_id=place.monitor_id,
+                event_id=place.event_id,
+                path=saved.path,
+            )
+            saved = replace(saved, path="")
         delay = SETTLE_FIRST_DELAY
         while True:
             try:
@@ -65,6 +78,7 @@ class Settling:
                     error=str(error),
                 )
                 self._close(saved, place, None, str(error))
+                self.after_lost(place.monitor_id)
                 return
             except OSError as error:
                 self.log.warn(
@@ -91,7 +105,7 @@ class Settling:
 
     def _find(self, saved: ClipSaved, place: EventPlace) -> Deferred[ClipSaved]:
         options = self._session(place.monitor_id).options
-        return self._disk.run(find_unheard, saved, place, options.pre_roll_us, options.zone)
+        return self._disk.run(find_unheard, saved, place, pre_roll_of(saved.cause, options.pre_roll_us), options.zone)
 
     def _close(self, saved: ClipSaved, place: EventPlace, clip: SettledClip | None, note: str | None) -> None:
         closed = CloseEvent(

@@ -6,6 +6,7 @@ The function here blocks and is called through `disk.Disk`.
 from __future__ import annotations
 
 from datetime import tzinfo
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -13,15 +14,16 @@ from zmtwist.changes import ClipSaved
 from zmtwist.ingest.clips import ClipMissing, see_root
 from zmtwist.ingest.measure import measure_files
 from zmtwist.ingest.ownname import days_of
-from zmtwist.ingest.reconcile_plan import SLACK_US, opened_in
-from zmtwist.ingest.reconcile_scan import Found, clips_in, set_aside, strays_of
+from zmtwist.ingest.reconcile_scan import Found, clips_of, set_aside, strays_of
+from zmtwist.ingest.whose import SLACK_US, opened_in
 from zmtwist.zm.paths import EventPlace
 
 
 def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> ClipSaved:
     """`saved` with the path of the event's clip and the clip's own length, wherever it is: in its place, or still under the worker's name.
 
-    A file that holds nothing is set aside. Raises `ClipMissing` where there is none, and OSError where the storage is away.
+    A file in its place that holds nothing is set aside; one under the worker's own name may be the next clip, just begun, and is left for
+    the recovery, which asks who lives. Raises `ClipMissing` where there is none, and OSError where the storage is away.
     """
     see_root(place.root)
     found = _in_place(place) or _under_its_own_name(saved, place, pre_roll_us, zone)
@@ -29,6 +31,8 @@ def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tz
         raise ClipMissing(f"no clip in {place.directory}, nor under the worker's own name")
     measured = measure_files([found.path])[found.path] if found.size else None
     if measured is None or not measured.readable:
+        if str(Path(found.path).parent) != place.directory:
+            raise ClipMissing(f"{found.path} holds no picture")
         aside = set_aside(found.path, place.root)
         raise ClipMissing(f"its clip holds no picture, and is now {aside}")
     if not measured.frames:
@@ -37,7 +41,7 @@ def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tz
 
 
 def _in_place(place: EventPlace) -> Found | None:
-    found = clips_in({place.event_id: place.directory})[place.event_id]
+    found = clips_of(place.event_id, place.directory)
     return found[0] if found else None
 
 

@@ -260,9 +260,10 @@ class Writer(Service):
         delay = FIRST_DELAY
         # Of those written beside their batch the spool knows the place: they are there.
         while doubtful := [change for change in batch.doubtful if self._events.place(change.handle) is None]:
+            closes = {change.handle: change for change in batch.changes if isinstance(change, CloseEvent)}
             taken = [place.event_id for place in self._events.open.values()]
             try:
-                self._events.add(await self._store.opened(doubtful, taken, self._monitors()))
+                self._events.add(await self._store.opened(doubtful, taken, self._monitors(), closes))
                 break
             except Retryable as error:
                 delay = await self._pause(error, delay)

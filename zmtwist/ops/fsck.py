@@ -23,8 +23,8 @@ from zmtwist.fleet.living import living
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.ingest.clips import root_state
-from zmtwist.ingest.reconcile_plan import SLACK_US
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
+from zmtwist.ingest.whose import SLACK_US
 from zmtwist.ops.site import site_of
 from zmtwist.redact import mask
 from zmtwist.settings import Settings, settle
@@ -53,13 +53,15 @@ class CannotCheck(Exception):
 
 @attrs.frozen
 class Wrong:
-    """One thing that does not fit."""
+    """One thing that does not fit; monitor 0 stands for none in particular."""
 
     monitor_id: int
     event_id: int | None
     text: str
 
     def __str__(self) -> str:
+        if not self.monitor_id:
+            return self.text
         event = "" if self.event_id is None else f"event {self.event_id}: "
         return f"monitor {self.monitor_id}: {event}{self.text}"
 
@@ -139,12 +141,18 @@ class _Check:
                 self._places[row.event_id] = row.place.directory
                 self._roots.add(row.place.root)
                 self._checked.events += 1
-                for text in self._row(row, clips[row.event_id], newest):
-                    self._checked.wrong.append(Wrong(row.monitor_id, row.event_id, text))
+                unread = clips.unread.get(row.event_id)
+                told = self._row(row, clips.found[row.event_id], newest) if unread is None else [unread]
+                self._checked.wrong += (Wrong(row.monitor_id, row.event_id, text) for text in told)
+        self._roots |= {storage.path for storage in self._reader.storages(self._sql)}
         for root in sorted(self._roots):
-            if root_state(root) == "there":
-                self._checked.wrong += self._strays(root)
-                self._checked.wrong += self._directories(root)
+            try:
+                if root_state(root) == "there":
+                    self._checked.wrong += self._strays(root)
+                    self._checked.wrong += self._directories(root)
+            except OSError as error:
+                text = f"storage {root} can't be looked at: {error.filename or root}: {error.strerror or error}"
+                self._checked.wrong.append(Wrong(0, None, text))
         return self._checked
 
     def _newest_open(self) -> frozenset[int]:

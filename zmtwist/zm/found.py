@@ -14,14 +14,16 @@ from zmtwist.zm.columns import SCHEMES
 from zmtwist.zm.dialect import Sql
 from zmtwist.zm.paths import CODECS, EventPlace, final_name, local_time, place, video_name
 from zmtwist.zm.schema import Schema
+from zmtwist.zm.update import end_of
 
 if TYPE_CHECKING:
-    from zmtwist.changes import OpenEvent
+    from zmtwist.changes import CloseEvent, OpenEvent
 
 
 @attrs.frozen
 class Search:
-    """What to look for. `taken` are the ids of events that are known to be others; the rest is as `EventStore` has it."""
+    """What to look for. `taken` are the ids of events that are known to be others; `closes` those of the openings, by handle, that the same
+    transaction closed; the rest is as `EventStore` has it."""
 
     openings: Sequence[OpenEvent]
     taken: Collection[int]
@@ -29,14 +31,16 @@ class Search:
     zone: tzinfo | None = None
     event_name: str | None = None
     site: Site = attrs.field(factory=Site)
+    closes: Mapping[str, CloseEvent] = attrs.field(factory=dict)
 
 
 def find_opened(sql: Sql, schema: Schema, search: Search) -> dict[str, EventPlace]:
     """The places of those openings that have their row, by handle.
 
-    A row is theirs if monitor and start are, it is not closed with a clip of another's, and it bears the marks that we write (SaveJPEGs
-    0, ROTATE_0, no name but ours for its video). Several of one monitor in one second are told apart by their order, in which they were
-    written. The rows are locked, so a transaction of the earlier run that the server has not ended yet is waited for.
+    A row is theirs if monitor and start are, it is open (or closed just as the same transaction would have closed it), and it bears the
+    marks that we write (SaveJPEGs 0, ROTATE_0, no name but ours for its video). Several of one monitor in one second are told apart by
+    their order, in which they were written. The rows are locked, so a transaction of the earlier run that the server has not ended yet is
+    waited for.
     """
     sql.begin()
     found: dict[str, EventPlace] = {}
@@ -47,18 +51,27 @@ def find_opened(sql: Sql, schema: Schema, search: Search) -> dict[str, EventPlac
             continue
         start = local_time(change.start_us, search.zone).isoformat(" ")
         rows = sql.rows(
-            "SELECT Id, StorageId, Scheme FROM Events WHERE MonitorId = %s AND StartDateTime = %s AND SaveJPEGs = 0 "
+            "SELECT Id, StorageId, Scheme, EndDateTime, DefaultVideo FROM Events "
+            "WHERE MonitorId = %s AND StartDateTime = %s AND SaveJPEGs = 0 "
             "AND Orientation = 'ROTATE_0' AND (DefaultVideo = '' OR DefaultVideo LIKE '%%-video%%.mkv') "
             f"ORDER BY Id {sql.dialect.for_update}",
             change.monitor_id,
             start,
         )
         for row in rows:
-            if int(row[0]) not in used:
+            if int(row[0]) not in used and _as_left(row[3], row[4], change, search):
                 used.add(int(row[0]))
                 found[change.handle] = _place(sql, schema, search, change, monitor, row)
                 break
     return found
+
+
+def _as_left(end: Any, video: Any, change: OpenEvent, search: Search) -> bool:
+    """Whether the row is as the transaction that opened the event would have left it."""
+    close = search.closes.get(change.handle)
+    if close is None or end is None:
+        return end is None
+    return str(end) == end_of(change.start_us, close.length_us, search.zone) and bool(video) == bool(close.video_name)
 
 
 def _place(

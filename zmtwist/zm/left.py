@@ -59,6 +59,10 @@ class LeftRow:
     last_frame: int = 0
     tally: Tally = attrs.field(factory=Tally)
 
+    def like(self, later: LeftRow | None) -> bool:
+        """Whether the row is, by a later look, what it was, but for what changes while a clip is recorded."""
+        return later is not None and (self.place, self.ended, self.video) == (later.place, later.ended, later.video)
+
     @property
     def event_id(self) -> int:
         """Events.Id."""
@@ -84,6 +88,11 @@ class Reader:
     own: Mapping[int, Own]
     zone: tzinfo | None = None
     event_name: str | None = None
+
+    def storages(self, sql: Sql) -> list[Storage]:
+        """All places where our events may lie: what a monitor recorded to before is not lost with its setting."""
+        known, _ = read_storages(sql, self.schema, self.site)
+        return [*known.values(), events_storage(self.site)]
 
     def open_ids(self, sql: Sql) -> list[int]:
         """Open events of our monitors, the oldest first."""
@@ -126,8 +135,17 @@ class Reader:
         )
         known, _ = read_storages(sql, self.schema, self.site)
         tallies = _tallies(sql, [int(row[0]) for row in found])
-        rows = (self._row(row, known, tallies) for row in found)
+        rows = (self._readable(row, known, tallies) for row in found)
         return [row for row in rows if row is not None]
+
+    def _readable(
+        self, row: Sequence[Any], known: Mapping[int, Storage], tallies: Mapping[int, tuple[int, Tally]]
+    ) -> LeftRow | None:
+        """The row, unless it has figures or times such as we never write (the year 0, say): one such row must not hide the others."""
+        try:
+            return self._row(row, known, tallies)
+        except (ValueError, OverflowError, ArithmeticError):
+            return None
 
     def _row(
         self, row: Sequence[Any], known: Mapping[int, Storage], tallies: Mapping[int, tuple[int, Tally]]

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from zmtwist.pipeline.monitor import Monitor
+import attrs
+
+from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.zm.dialect import Dialect, Sql, Statement
 from zmtwist.zm.paths import CODECS, EventPlace, final_name, local_time, place, video_name
 from zmtwist.zm.rows import NEW_EVENT, SMALLINT, Frame, add_notes, clamp, fit, frame_values, frames_statement
@@ -40,11 +42,11 @@ def open_events(
     if not opened:
         return {}
     changes = [change for change, _ in opened]
-    inserts = [_event(change, monitors[change.monitor_id], schema, zone) for change in changes]
+    inserts = [_event(change, _monitor(change, monitors), schema, zone) for change in changes]
     if above is not None:
         highest = sql.one("SELECT COALESCE(MAX(Id), 0) FROM Events")
         first_id = 1 + max(above, int(highest[0]) if highest else 0)
-        inserts[0] = _event(changes[0], monitors[changes[0].monitor_id], schema, zone, event_id=first_id)
+        inserts[0] = _event(changes[0], _monitor(changes[0], monitors), schema, zone, event_id=first_id)
     if above is not None or sql.dialect.name == "sqlite" or schema.insert_trigger is None:
         event_ids = sql.run_all(inserts)
         counted = schema.insert_trigger or (
@@ -63,9 +65,18 @@ def open_events(
     if not all(event_ids):
         raise ValueError("the database gave no id for a new event")
     return {
-        change.handle: _place(event_id, change, monitors[change.monitor_id], schema, zone, event_name)
+        change.handle: _place(event_id, change, _monitor(change, monitors), schema, zone, event_name)
         for event_id, change in zip(event_ids, changes, strict=True)
     }
+
+
+def _monitor(change: OpenEvent, monitors: Mapping[int, Monitor]) -> Monitor:
+    """Its monitor, as if that recorded to where the event's clip is."""
+    monitor, there = monitors[change.monitor_id], change.storage
+    if there is None:
+        return monitor
+    scheme: Any = there.scheme
+    return attrs.evolve(monitor, storage=Storage(id=there.id, path=there.path, scheme=scheme))
 
 
 def first_notes(change: OpenEvent, schema: Schema) -> str:

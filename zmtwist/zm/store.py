@@ -24,7 +24,7 @@ from zmtwist.zm.pool import Database
 from zmtwist.zm.written import Written
 
 if TYPE_CHECKING:
-    from zmtwist.changes import Change, OpenEvent
+    from zmtwist.changes import Change, CloseEvent, OpenEvent
 
 log = Logger()
 
@@ -63,10 +63,14 @@ class EventStore:
         return Deferred.fromCoroutine(self._landed(unsure.written))
 
     def opened(
-        self, openings: Sequence[OpenEvent], taken: Collection[int], monitors: Mapping[int, Monitor]
+        self,
+        openings: Sequence[OpenEvent],
+        taken: Collection[int],
+        monitors: Mapping[int, Monitor],
+        closes: Mapping[str, CloseEvent],
     ) -> Deferred[Mapping[str, EventPlace]]:
         """See `IEventStore.opened`."""
-        search = Search(openings, taken, monitors, self._zone, self._event_name, self._site)
+        search = Search(openings, taken, monitors, self._zone, self._event_name, self._site, closes)
         return Deferred.fromCoroutine(self._opened(search))
 
     async def _opened(self, search: Search) -> Mapping[str, EventPlace]:

@@ -179,10 +179,8 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
         last = update.frames[-1].frame_id if update.frames else 0
     if last < frames:
         update.frames.append(Frame(frames, "Normal", min(hundredths(closed.length_us), MAX_DELTA), 0))
-    length_us = min(max(0, closed.length_us), MAX_LENGTH * 10_000)
-    end = local_time(begins_us // SECOND * SECOND + length_us + SECOND // 2, zone)
     update.columns |= {
-        "EndDateTime": end.isoformat(" "),
+        "EndDateTime": end_of(begins_us, closed.length_us, zone),
         "Length": _length(closed.length_us),
         "Frames": frames,
         **_scores(tally, schema),
@@ -212,6 +210,12 @@ def _later(frame: Frame, by_us: int) -> Frame:
     if not by_us or frame.frame_id == 1:
         return frame
     return frame._replace(centis=min(MAX_DELTA, max(0, frame.centis + by_us // 10_000)))
+
+
+def end_of(start_us: int, length_us: int, zone: tzinfo | None) -> str:
+    """EndDateTime of an event that began then and is so long."""
+    length_us = min(max(0, length_us), MAX_LENGTH * 10_000)
+    return local_time(start_us // SECOND * SECOND + length_us + SECOND // 2, zone).isoformat(" ")
 
 
 def _resize(update: Update, disk_bytes: int, row: EventRow) -> None:

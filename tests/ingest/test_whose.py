@@ -1,0 +1,43 @@
+"""Whose a clip's file is, by its own name and place."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from tests.ingest.places import place_in
+from zmtwist.ingest.whose import may_hold
+
+ROOT = Path("/srv/e")
+MINE = [
+    "/srv/e/2026-11-22/event-Monitor-3-0-09-10-50.mkv",
+    "/srv/e/2026-11-22/event-Monitor-3-1-09-10-52-2.mkv",
+    "/srv/e//2026-11-22/event-Monitor-3-0-09-10-55.mkv",
+    "{directory}/7-video.mkv",
+    "{directory}/7-video.hevc.mkv",
+]
+OTHERS = [
+    "",
+    "event-Monitor-3-0-09-10-50.mkv",
+    "2026-11-22/event-Monitor-3-0-09-10-50.mkv",
+    "/srv/e/2026-11-22/event-Monitor-33-0-09-10-50.mkv",
+    "/srv/e/2026-11-21/event-Monitor-3-0-09-10-50.mkv",
+    "/srv/e/2026-11-22/event-Monitor-3-0-09-20-50.mkv",
+    "/srv/e/../f/2026-11-22/event-Monitor-3-0-09-10-50.mkv",
+    "/srv/f/2026-11-22/event-Monitor-3-0-09-10-50.mkv",
+    "{directory}/77-video.mkv",
+    "{directory}/7-video.mp4",
+    "{directory}/../8/7-video.mkv",
+]
+
+
+@pytest.mark.parametrize("scheme", ["Deep", "Medium", "Shallow"])
+@pytest.mark.parametrize("root", ["/srv/e", "/srv/e/"])
+def test_a_clip_is_an_events_by_name_and_place_alone(scheme, root):
+    place = place_in(Path(root), scheme=scheme)
+    for path in MINE:
+        assert may_hold(path.format(directory=place.directory), place, 0, UTC), path
+    for path in OTHERS:
+        assert not may_hold(path.format(directory=place.directory), place, 0, UTC), path

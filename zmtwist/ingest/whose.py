@@ -1,0 +1,97 @@
+"""Whose a clip's file is: told by its own name and place, and never by what else is said of it. Pure.
+
+A worker's clip lies under the worker's own name (`ownname`), which has the monitor and the second of the opening in it, or in the
+directory of an event under a name with that event's id in it. Whatever lies elsewhere is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from posixpath import basename, dirname, normpath
+
+from zmtwist.ingest.activity import CAUSES
+from zmtwist.ingest.clip import Clip
+from zmtwist.ingest.options import SECOND, Options
+from zmtwist.ingest.ownname import OwnName, own_name
+from zmtwist.wire.details import RecordingSaved
+from zmtwist.zm.left import clip_event, is_our_name
+from zmtwist.zm.paths import EventPlace
+
+SLACK_US = 2 * SECOND
+"""Names of clips and rows have whole seconds, and an opening is heard a moment after it."""
+
+LATE_US = 10 * SECOND
+"""How much later than it was an opening may be heard: the worker's log is read when there is time."""
+
+LONGEST_PRE_ROLL_US = 60 * SECOND
+
+
+def opened_in(row_start_us: int, pre_roll_us: int, opened_us: int) -> bool:
+    """Whether a clip whose name says that it was opened then may be that of an event with this start: a triggered clip begins by the
+    pre-roll before its opening. No opening is heard before it is, but a row has whole seconds only."""
+    whole = SECOND if row_start_us % SECOND == 0 else 0
+    return row_start_us - SLACK_US <= opened_us <= row_start_us + pre_roll_us + whole
+
+
+def pre_roll_of(cause: str | None, pre_roll_us: int) -> int:
+    """How long before its opening the clip of an event with this cause may begin, given how long that is for triggered ones."""
+    trigger, _, _ = (cause or "").partition(": ")
+    return 0 if trigger == CAUSES["continuous"] else pre_roll_us
+
+
+def may_hold(path: str, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> bool:
+    """Whether a file of this name can be the clip of the event at `place`. Wide in time, for a start may have been put right since."""
+    path, root = normpath(path), normpath(place.root)
+    if dirname(path) == normpath(place.directory):
+        return is_our_name(place.event_id, basename(path))
+    latest = place.start_us + pre_roll_us + LONGEST_PRE_ROLL_US
+    named = own_name(path, zone, latest) if dirname(dirname(path)) == root else None
+    return (
+        named is not None
+        and named.monitor_id == place.monitor_id
+        and place.start_us - LONGEST_PRE_ROLL_US <= named.opened_us <= latest
+    )
+
+
+def nobodys(path: str, known: Sequence[Clip]) -> bool:
+    """Whether a clip has the name of an event's, and the event is none of `known`."""
+    event_id = clip_event(basename(path))
+    return event_id is not None and all(clip.event_id != event_id for clip in known)
+
+
+def clip_saved(
+    saved: RecordingSaved,
+    monitor_id: int,
+    recording: Sequence[Clip],
+    over: Sequence[Clip],
+    options: Options,
+    at_us: int,
+) -> Clip | None:
+    """The clip, of those that record and those that are `over` without a save, which a save is of; None where its opening was never heard.
+
+    The file's name tells. Where it does not, the ids do that the worker gives, and else it is the first that records.
+    """
+    event_id = clip_event(basename(saved.path))
+    if event_id is not None:
+        return next((clip for clip in recording if clip.event_id == event_id), None)
+    known = (*recording, *over)
+    named = own_name(saved.path, options.zone, at_us)
+    if named is not None and named.monitor_id == monitor_id:
+        near = [(off, n) for n, clip in enumerate(known) if (off := _off(clip, named, options.pre_roll_us)) is not None]
+        return known[min(near)[1]] if near else None
+    for clip in known:
+        if saved.event_id and clip.event_id == saved.event_id:
+            return clip
+    for clip in known:
+        if saved.clip_token is not None and clip.token == saved.clip_token:
+            return clip
+    return recording[0] if recording else None
+
+
+def _off(clip: Clip, named: OwnName, pre_roll_us: int) -> int | None:
+    """How many seconds later than the name says the clip's opening was heard; None where it can't be the one of that name."""
+    if not clip.opened_us:  # it was taken on from an earlier run, which knew when it began
+        return 0 if opened_in(clip.start_us, pre_roll_us, named.opened_us) else None
+    late_us = clip.opened_us - named.opened_us
+    return abs(late_us // SECOND) if -SECOND <= late_us <= LATE_US else None

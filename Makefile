@@ -27,7 +27,9 @@ types: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -n 3 --dist loadfile # most of them wait for processes, not for a core
 
+# What a worker says, mutated a million times (COUNT=, SEED= to repeat), and many more examples of the tests (TESTS= of those).
 fuzz: setup-check
+	$(BIN)/python -m tests.wire.fuzz $(if $(COUNT),--count $(COUNT)) $(if $(filter command line,$(origin SEED)),--seed $(SEED))
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest $(TESTS)
 
 # Half an hour: edits that break something, each of which a test must find (CONTRIBUTING.md).

@@ -200,6 +200,7 @@ def test_both_shapes_of_a_detection_read_the_same() -> None:
         (0, '{"type":{}}', ""),
         (0x0301, '{"type":[1,{"a":2}]}', ""),
         (0, '{"event":["StreamConnected"]}', ""),
+        (0, '{"type":"StreamConnected","event":"made up"}', "StreamConnected"),
         (0x0301, '{"type":"motion","changed":9223372036854775808}', "motion"),
         (0x0301, '{"type":"motion","changed":' + "9" * 400 + "}", "motion"),
         (0x0301, '{"type":"detection","detections":[{"bbox":[1e300,0,1,1]}]}', "detection"),

@@ -9,7 +9,7 @@ so the garbage collector is spared all of them (`gc=False`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -249,10 +249,13 @@ class BackgroundPlate(OfFrame, frozen=True, gc=False, tag="background_plate", ta
     path: str | None = None
 
 
+StreamEvent = Literal["StreamConnected", "StreamDisconnected", "StreamReconnecting"]
+
+
 class StreamState(msgspec.Struct, frozen=True, gc=False):
     """`event` is StreamConnected, StreamDisconnected or StreamReconnecting. The camera's URL that comes with it is not kept."""
 
-    event: str
+    event: StreamEvent
     stream_id: Whole = 0
     message: str | None = None
     attempt: Whole | None = None
@@ -323,7 +326,7 @@ EVENT_RECORDING_OPENING = 0x0304
 EVENT_REVIEW_ASSETS = 0x0306
 LIFECYCLE_CODES = range(0x0101, 0x0107)
 
-_STREAM_EVENTS = frozenset({"StreamConnected", "StreamDisconnected", "StreamReconnecting"})
+_STREAM_EVENTS = frozenset(get_args(StreamEvent))
 
 KNOWN_KINDS = frozenset(
     {str(kind.__struct_config__.tag) for kind in get_args(_Tagged)} | _STREAM_EVENTS | {"EventClip", "RecordingOpening"}

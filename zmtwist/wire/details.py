@@ -277,29 +277,6 @@ class RawDetail(msgspec.Struct, frozen=True, gc=False):
     json: str = ""
 
 
-Detail = (
-    Detection
-    | TrackedDetection
-    | Motion
-    | ZoneMotion
-    | Description
-    | RecordingOpening
-    | RecordingSaved
-    | ReviewAssets
-    | Analytics
-    | Alert
-    | AudioEvent
-    | Plates
-    | Faces
-    | Pose
-    | Segmentation
-    | Reasoning
-    | BackgroundPlate
-    | StreamState
-    | Lifecycle
-    | RawDetail
-)
-
 _Tagged = (
     Detection
     | TrackedDetection
@@ -317,6 +294,8 @@ _Tagged = (
     | Reasoning
     | BackgroundPlate
 )
+
+Detail = _Tagged | RecordingOpening | RecordingSaved | StreamState | Lifecycle | RawDetail
 
 EVENT_SNAPSHOT = 0x0001
 EVENT_DETECTION = 0x0301

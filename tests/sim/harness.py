@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Any, TypeVar
@@ -155,6 +156,14 @@ class Sim:
         connection = wait_for(attempt, "a connection")
         self.clients.append(connection)
         return Client(connection)
+
+    def connected(self) -> int:
+        """How many clients it has: its sockets but for the listening one, and the pair that signals come by."""
+        count = -3
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                count += str(link.readlink()).startswith("socket:")
+        return count
 
     def wait_log(self, text: str) -> str:
         return wait_for(lambda: self.log if text in self.log else "", f"{text!r} in the log")

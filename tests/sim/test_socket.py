@@ -34,7 +34,7 @@ def steady(shared: Sim) -> Iterator[Sim]:
     yield shared
     while shared.clients:
         shared.clients.pop().close()
-    wait_for(lambda: shared.log.count("connected") == shared.log.count("client gone"), "no clients")
+    wait_for(lambda: shared.connected() == 0, "no clients")
 
 
 def test_a_client_gets_hello_the_cached_keyframe_and_then_everything(start: Start, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_ninth_client_is_accepted_and_closed(start: Start) -> None:
         client.next(Hello)
     assert sim.connect().to_the_end() == []
     clients[0].connection.close()
-    sim.wait_log("client gone (7)")
+    wait_for(lambda: sim.connected() == 7, "a place")
     sim.connect().next(Hello)
 
 
@@ -198,5 +198,5 @@ def test_a_client_that_goes_away_is_forgotten(steady: Sim) -> None:
     client.until(is_media)
     client.connection.shutdown(socket.SHUT_RDWR)
     client.connection.close()
-    steady.wait_log("client gone (1)")
+    wait_for(lambda: steady.connected() == 1, "the other alone")
     other.until(is_media)

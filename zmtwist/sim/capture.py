@@ -174,6 +174,8 @@ class RtspConnection:
         """See `Capture`."""
         self._stopped = True
         self._feed.stop()
+        if self._tries < TRIES:
+            self._say("INFO", "Capture loop ended")
 
     @property
     def holds(self) -> bool:

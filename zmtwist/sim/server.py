@@ -102,12 +102,10 @@ class Server:
         connection, _ = self._listener.accept()
         if len(self._clients) >= MAX_CLIENTS:
             connection.close()
-            self._log("client refused: too many")
             return
         client = _Client(connection)
         self._clients.add(client)
         self._selector.register(connection, selectors.EVENT_READ, client)
-        self._log(f"client connected ({len(self._clients)})")
         for data in (self._hello, self._health, self._keyframe):
             if data:
                 self._send(client, data)
@@ -118,7 +116,6 @@ class Server:
             self._clients.remove(client)
             self._selector.unregister(client.connection)
             client.connection.close()
-            self._log(f"client gone ({len(self._clients)})")
 
     def _read(self, client: _Client) -> None:
         try:

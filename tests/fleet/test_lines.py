@@ -40,6 +40,16 @@ def test_levels() -> None:
     ]
 
 
+def test_what_comes_with_every_frame_counts_as_debug() -> None:
+    """Said at INFO by real plugins, ten and more times a second and camera."""
+    said = (
+        b"[PLUGIN][INFO] decode_ffmpeg: created swscale 640x480 yuv420p -> 320x240 gray",
+        "[PLUGIN][INFO] \N{POLICE CARS REVOLVING LIGHT} MOTION DETECTED! 951 pixels changed".encode(),
+    )
+    assert {lines.level(line) for line in said} == {"debug"}
+    assert lines.level(b"[PLUGIN][INFO] decode_ffmpeg: started (codec=auto)") == "info"
+
+
 def test_the_last_errors_are_those_that_tell_of_trouble() -> None:
     said = ["[A][INFO] up", "[A][ERROR] one", "could not load plugins/x.so", "[A][ERROR] two", "Error: three", "bye"]
     for by_itself in (True, False):

@@ -97,8 +97,14 @@ def sign(raw: bytes) -> Sign | None:
     return "unconnected" if found[1] or int(found[2]) >= _FUTILE_ATTEMPTS else None
 
 
+_OF_EVERY_FRAME = (b"decode_ffmpeg: created swscale", b"MOTION DETECTED!")
+"""What plugins write at INFO for each frame that they scale, or in which something moves."""
+
+
 def level(raw: bytes) -> Level:
-    """The level that a worker's line claims, as twisted.logger names it; info where it claims none."""
+    """The level that a line claims, as twisted.logger names it; info where it claims none, debug where it comes with every frame."""
+    if any(words in raw for words in _OF_EVERY_FRAME):
+        return "debug"
     found = _LEVEL.search(raw)
     return _LEVELS.get(found[1], "info") if found else "info"
 

@@ -89,8 +89,10 @@ async def test_a_camera_that_was_away_is_recorded_again_when_it_answers(zm: Inst
     try:
         await until(lambda: recorded(zm) > 0)
         await camera.away()
-        await until(lambda: [event["EndDateTime"] for event in zm.events()] != [None])
+        begin = time.monotonic()
         await until(lambda: state(service) is State.BACKOFF)
+        assert time.monotonic() - begin < 4, "it is not waited for what the worker itself would do"
+        await until(lambda: zm.events()[0]["EndDateTime"])
         await deferLater(reactor, 2)
         before = recorded(zm)
         camera.back()

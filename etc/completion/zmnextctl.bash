@@ -5,17 +5,17 @@ _zmnextctl() {
     COMPREPLY=()
     case $previous in
         --config|--token-file|--zm-conf) files=1 ;;
-        --api|--monitor|--since|--limit|--count|--interval|--wait|--days) return ;;
+        --api|--monitor|--since|--limit|--count|--interval|--wait|--days|--seconds) return ;;
         *)
             for ((i = 1; i < COMP_CWORD; i++)); do
                 case ${COMP_WORDS[i]} in
-                    --config|--token-file|--zm-conf|--api|--monitor|--since|--limit|--count|--interval|--wait|--days) ((i++)) ;;
+                    --config|--token-file|--zm-conf|--api|--monitor|--since|--limit|--count|--interval|--wait|--days|--seconds) ((i++)) ;;
                     -*) ;;
                     *) verb=${COMP_WORDS[i]}; break ;;
                 esac
             done
             case $verb in
-                '') words="$common status monitors start stop restart reload hold release pipeline why logs events watch reconcile handoff recover fsck doctor check-config" ;;
+                '') words="$common status monitors start stop restart reload hold release pipeline why logs events watch reconcile handoff recover fsck doctor try check-config" ;;
                 status) words="$common" ;;
                 monitors) words="$common" ;;
                 start) words="$common" ;;
@@ -34,6 +34,7 @@ _zmnextctl() {
                 recover) words="$common --dry-run --days --force" ;;
                 fsck) words="$common --zm-conf" ;;
                 doctor) words="$common --zm-conf" ;;
+                try) words="$common --seconds --zm-conf" ;;
                 check-config) words="$common" files=1 ;;
             esac
             ;;

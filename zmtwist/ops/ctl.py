@@ -36,6 +36,9 @@ DEFAULT_CONFIG = "/etc/zmnext.toml"
 LONGEST_INTERVAL = 86_400
 """Seconds between two looks of `watch`."""
 
+SHORTEST_TRIAL, LONGEST_TRIAL = 3, 600
+"""Seconds for which `try` may watch a camera."""
+
 _STATUS_OF = {
     "no_such_monitor": NO_MONITOR,
     "not_on_zm_next": NO_MONITOR,
@@ -143,6 +146,13 @@ def _parser() -> argparse.ArgumentParser:
     doctor = verb("doctor", "look at everything that the service needs; it need not run")
     doctor.add_argument("--zm-conf", metavar="FILE", default=zmconf.DEFAULT_PATH, help="ZoneMinder's own configuration")
     doctor.set_defaults(run=_doctor)
+    tried = verb(
+        "try", "record it for some seconds beside everything, and tell how well that went; the service need not run"
+    )
+    tried.add_argument("monitor", metavar="N", type=_whole, help="the monitor's id")
+    tried.add_argument("--seconds", metavar="SECONDS", type=_trial_seconds, default=20.0, help="for how long (20)")
+    tried.add_argument("--zm-conf", metavar="FILE", default=zmconf.DEFAULT_PATH, help="ZoneMinder's own configuration")
+    tried.set_defaults(run=_try)
     check = verb("check-config", "look for mistakes in a configuration file")
     check.add_argument("file", metavar="FILE")
     check.set_defaults(run=_check_config)
@@ -167,6 +177,13 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if not 0 <= seconds <= LONGEST_INTERVAL:  # which nan is not either
         raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 to {LONGEST_INTERVAL}, got {text!r}")
+    return seconds
+
+
+def _trial_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if not SHORTEST_TRIAL <= seconds <= LONGEST_TRIAL:
+        raise argparse.ArgumentTypeError(f"must be from {SHORTEST_TRIAL} to {LONGEST_TRIAL} seconds, got {text!r}")
     return seconds
 
 
@@ -196,6 +213,20 @@ def _fsck(options: argparse.Namespace) -> int:
     lines = [*map(str, checked.wrong), f"{checked.events} events, {checked.clips} clips, {len(checked.wrong)} wrong"]
     verbs.say(options, told, lambda: map(clean, lines))
     return FAILED if checked.wrong else OK
+
+
+def _try(options: argparse.Namespace) -> int:
+    from zmtwist.ops.fsck import CannotCheck
+    from zmtwist.ops.try_monitor import try_monitor
+
+    try:
+        found = try_monitor(options.config or DEFAULT_CONFIG, options.zm_conf, options.monitor, options.seconds)
+    except CannotCheck as error:
+        return _failed(options, _STATUS_OF.get(error.code, FAILED), error.code, str(error))
+    findings = [attrs.asdict(one) for one in found]
+    well = not any(one["verdict"] == "FAIL" for one in findings)
+    verbs.say(options, {"ok": well, "id": options.monitor, "findings": findings}, lambda: findings_lines(findings))
+    return OK if well else FAILED
 
 
 def _check_config(options: argparse.Namespace) -> int:

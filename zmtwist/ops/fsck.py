@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,6 +77,13 @@ class Checked:
 
 def check(config: str, zm_conf: str) -> Checked:
     """Check everything. Raises ConfigError, or CannotCheck."""
+    with looking(config, zm_conf) as (settings, sql):
+        return _Check(sql, settings).run()
+
+
+@contextmanager
+def looking(config: str, zm_conf: str) -> Iterator[tuple[Settings, Sql]]:
+    """The settings, and their database, into which nothing can be written. Raises ConfigError, or CannotCheck, also for errors within."""
     try:
         settings = settle(load(config), zmconf.read(zm_conf))
     except OSError as error:
@@ -84,8 +91,7 @@ def check(config: str, zm_conf: str) -> Checked:
     url = settings.database
     try:
         with closing(_connect(settings)) as connection:
-            sql = Sql(connection.cursor(), SQLITE if url.scheme == "sqlite" else MYSQL)
-            return _Check(sql, settings).run()
+            yield settings, Sql(connection.cursor(), SQLITE if url.scheme == "sqlite" else MYSQL)
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:  # a file, not the way to the database
             raise _unreadable(error) from None

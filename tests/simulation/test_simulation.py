@@ -21,7 +21,6 @@ UNMENDED = (
     "is still open",
     "takes the place of another",
     "rows are open",
-    "left in the spool",
     "still being recorded",
     "have no closed rows",
     "frames, its clip",

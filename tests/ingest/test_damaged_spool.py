@@ -253,6 +253,14 @@ def test_a_kill_while_it_is_set_aside_loses_nothing(spools, tmp_path, monkeypatc
     assert len(found.groups) >= GROUPS - DONE - MOST_LOST
 
 
+def test_whether_what_was_taken_over_is_in_the_database_is_doubtful(spools, tmp_path):
+    """What was noted of that may be among what is lost."""
+    directory = spools[True].copy(tmp_path / "cut")
+    flipped(directory / LOG, HEADER + FRAME + 5 * (FRAME + PAGE) + 300, 0)
+    found = read_all(directory)
+    assert found.doubtful == set(found.groups)
+
+
 def test_what_finds_no_room_in_the_new_file_waits_for_some(spools, tmp_path, monkeypatch):
     directory = spools[True].copy(tmp_path / "cut")
     flipped(directory / LOG, HEADER + FRAME + 5 * (FRAME + PAGE) + 300, 0)
@@ -264,9 +272,10 @@ def test_what_finds_no_room_in_the_new_file_waits_for_some(spools, tmp_path, mon
             with pytest.raises(SpoolTrouble, match="is full") as trouble:
                 file.open()
             assert not trouble.value.broken
-        with pytest.raises(SpoolTrouble):
-            file.put(1, group(1), {})
-        file.close()
+    with pytest.raises(SpoolTrouble, match="not taken over yet") as trouble:
+        file.put(1, group(1), {})
+    assert trouble.value.broken
+    file.close()
     assert len(read_all(directory).groups) >= GROUPS - DONE - MOST_LOST
 
 
@@ -279,6 +288,7 @@ def test_what_finds_no_room_in_the_new_file_waits_for_some(spools, tmp_path, mon
         "UPDATE groups SET data = x'9182a474797065a9', checksum = NULL WHERE id = 50",
         "UPDATE groups SET data = x'9182a474797065a64164645461a6a168a1ffa16ea1ff', checksum = NULL WHERE id = 50",
         "UPDATE groups SET checksum = checksum + 1 WHERE id = 50",
+        "UPDATE groups SET (data, checksum) = (SELECT data, checksum FROM groups WHERE id = 51) WHERE id = 50",
         "UPDATE groups SET data = (SELECT data FROM groups WHERE id = 51) WHERE id = 50",
     ],
 )

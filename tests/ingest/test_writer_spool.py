@@ -693,3 +693,18 @@ def test_a_spool_that_cannot_be_opened_for_a_moment_is_opened_in_the_next(tmp_pa
     again = Run(tmp_path, max_batch=10)
     again.wait(1)
     assert len(again.written()) == 101
+
+
+def test_what_an_earlier_run_left_is_not_overwritten_before_it_was_looked_at(tmp_path, monkeypatch):
+    spooled(tmp_path).killed()
+    with monkeypatch.context() as away:
+        away.setattr(SpoolFile, "open", lambda _: (_ for _ in ()).throw(SpoolTrouble("disk I/O error")))
+        run = Run(tmp_path, max_batch=10)
+        run.away()
+        for monitor in (2, 3, 4):
+            run.writer.submit(monitor, [open_event(monitor)])
+            run.wait(SPOOL_AFTER + SPOOL_EVERY)
+        run.killed()
+    again = Run(tmp_path, max_batch=10)
+    again.wait(1)
+    assert again.written() == [open_event(1), *(frame(1, n) for n in range(2, 102))]

@@ -14,14 +14,18 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from tests.ingest.builders import T0, detection, opening, saved, us
 from tests.ingest.places import place_in
-from zmtwist.changes import AddData, AddFrame, AddTag, OpenEvent
+from zmtwist.changes import AddData, AddFrame, AddTag, CloseEvent, OpenEvent
 from zmtwist.config import IngestConfig
+from zmtwist.ingest.assigner import Assigner
+from zmtwist.ingest.clips import settle_clip
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import Options, options_of
+from zmtwist.ingest.settling import SETTLE_LAST_DELAY
 from zmtwist.ingest.writer import COMPANY_SECONDS
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Mode, Monitor, Storage, Zone
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS, Lifecycle
+from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.messages import Event, Response
 
 
@@ -51,6 +55,25 @@ def warnings():
     globalLogPublisher.removeObserver(observe)
 
 
+class SlowStorage(Now):
+    """As `Now`, but whoever asks for a clip waits until `answer`."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Deferred[Any], Any]] = []
+
+    def run(self, function: Any, *args: Any) -> Deferred[Any]:
+        if function is not settle_clip:
+            return super().run(function, *args)
+        asked: Deferred[Any] = Deferred()
+        self.waiting.append((asked, lambda: function(*args)))
+        return asked
+
+    def answer(self) -> None:
+        for asked, look in self.waiting:
+            asked.callback(look())
+        self.waiting.clear()
+
+
 class Store:
     """Commits whatever it is given."""
 
@@ -67,11 +90,11 @@ class Store:
 
 
 class Setting:
-    def __init__(self, root: Path, config: IngestConfig | None = None) -> None:
+    def __init__(self, root: Path, config: IngestConfig | None = None, disk: Now | None = None) -> None:
         self.clock = Clock()
         self.store = Store(root)
         self.ingest = Ingest(
-            self.clock, self.store, Now(), Now(), run="run", wall=lambda: T0, announce=lambda _: None,
+            self.clock, self.store, Now(), disk or Now(), run="run", wall=lambda: T0, announce=lambda _: None,
             options=options_of(config or IngestConfig()),
         )  # type: ignore[arg-type]  # fmt: skip
         self.monitor = Monitor(id=3, width=640, height=360, storage=Storage(id=1, path=str(root)))
@@ -145,3 +168,65 @@ def test_review_assets_are_noted_once_their_clip_is_in_its_place(tmp_path):
     (noted,) = of(AddData, s.say(saved(10, str(clip), 9.9, 100), assets))
     assert (noted.handle, json.loads(noted.json)["labels"]) == (opened.handle, ["cat"])
     assert s.ingest.synopses.noted == 1
+
+
+def test_a_stop_waits_for_clips_that_are_being_seen_to(tmp_path):
+    disk = SlowStorage()
+    s = Setting(tmp_path, disk=disk)
+    s.know()
+    clip = tmp_path / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv"
+    clip.parent.mkdir()
+    clip.write_bytes(b"x")
+    s.say(opening(0, "t"), saved(10, str(clip), 9.9, 100))
+    assert len(disk.waiting) == 1
+    finished = Deferred.fromCoroutine(s.ingest.finish())
+    s.clock.advance(5)
+    assert not finished.called
+    disk.answer()
+    for _ in range(6):
+        s.clock.advance(COMPANY_SECONDS / 4)
+    assert finished.called
+    (closed,) = of(CloseEvent, [change for batch in s.store.committed for change in batch])
+    assert closed.video_name is not None
+
+
+def test_an_event_whose_clip_is_missing_is_closed_without_one(tmp_path):
+    s = Setting(tmp_path)
+    s.know()
+    (tmp_path / "3").mkdir()  # what the storage holds else: it is mounted
+    (closed,) = of(CloseEvent, s.say(opening(0, "t"), saved(10, "", 9.9, 100)))
+    assert closed.video_name is None
+    assert "no clip" in closed.note
+
+
+def test_a_clip_that_is_missing_while_another_disk_is_mounted_is_waited_for(tmp_path):
+    s = Setting(tmp_path)
+    s.know()
+    (tmp_path / "3").mkdir()
+    doubt = [True]
+
+    async def doubted(_root: str) -> bool:
+        return doubt[0]
+
+    s.ingest.storages.doubted = doubted
+    clip = tmp_path / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv"
+    assert of(CloseEvent, s.say(opening(0, "t"), saved(10, str(clip), 9.9, 100))) == []
+    s.clock.advance(SETTLE_LAST_DELAY)
+    assert of(CloseEvent, s.say()) == []
+    clip.parent.mkdir()
+    clip.write_bytes(b"x")
+    doubt[0] = False
+    for _ in range(400):
+        s.clock.advance(0.25)
+    (closed,) = of(CloseEvent, [change for batch in s.store.committed for change in batch])
+    assert closed.video_name is not None
+
+
+@pytest.mark.parametrize(("event_id", "told"), [(MAX_EVENT_ID, True), (MAX_EVENT_ID + 1, False)])
+def test_an_event_id_that_a_worker_cannot_hold_is_not_told_it(tmp_path, event_id, told):
+    commands: list[Any] = []
+    worker = Now()
+    worker.command = lambda *args, **fields: commands.append(fields["event_id"]) or succeed(Response(ok=True))
+    assigner = Assigner(Clock(), worker)
+    assert Deferred.fromCoroutine(assigner.assign("3.run.1", "t", place_in(tmp_path, event_id))).called
+    assert commands == [event_id] * told

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.ingest.builders import capture, description, detection, motion, opening, saved, session, us, walk
 from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, UpdateEvent
 from zmtwist.ingest.activity import MAX_PENDING
+from zmtwist.ingest.clip import Clip, needs_settling
 from zmtwist.ingest.data import MAX_DATA
 from zmtwist.ingest.options import SECOND
 from zmtwist.wire.details import (
@@ -559,3 +560,17 @@ def test_a_start_that_is_right_or_can_not_be_told_stays(trigger, seconds):
     talk = [motion(0), opening(20, "t", trigger), motion(20.1), saved(32.5, "/e/1.mkv", seconds, 185, trigger)]
     _, changes = walk(session(pre_roll_us=round(4.5 * SECOND)), talk)
     assert of(ClipSaved, changes)[0].earlier_us == 0
+
+
+@pytest.mark.parametrize(
+    ("clip", "settled"),
+    [
+        (Clip(handle="h", start_us=0, trigger="motion", last_frame=50, rate=10.0), False),
+        (Clip(handle="h", start_us=0, trigger="motion", last_frame=50, rate=10.0, guess=True), True),
+        (Clip(handle="h", start_us=0, trigger="motion", last_frame=101, rate=10.0), True),
+        (Clip(handle="h", start_us=0, trigger="motion", last_frame=50, rate=12.0), True),
+        (Clip(handle="h", start_us=0, trigger="motion", last_frame=1, rate=12.0, guess=True), False),
+    ],
+)
+def test_frames_are_numbered_anew_where_the_finished_clip_puts_any_elsewhere(clip, settled):
+    assert needs_settling(clip, frames=100, duration_us=9_900_000) == settled

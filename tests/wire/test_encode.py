@@ -174,3 +174,10 @@ def test_a_long_detail_is_cut_where_a_worker_cuts_it() -> None:
     assert decoder.feed(frame) == [Event(0x0306, 1, 0, 1)]
     assert decoder.skipped == {"detail": 1}
     assert len(frame) == HEADER.size + 2 + 11 + 3 + 0xFFFF
+
+
+@pytest.mark.parametrize("event_id", [0, -1, MAX_EVENT_ID + 1, True, 1.0, "512"])
+def test_an_event_id_that_a_worker_cannot_hold_does_not_go_out(event_id):
+    assert encode_command("assign_recording", 1, {**GOOD, "event_id": MAX_EVENT_ID})
+    with pytest.raises(ValueError, match="event_id: must be between 1 and 2147483647"):
+        encode_command("assign_recording", 1, {**GOOD, "event_id": event_id})

@@ -132,6 +132,14 @@ def test_an_alarm_of_the_first_frame_takes_the_place_of_the_first_row():
     assert [row.frame_id for row in settle(scored, 30, 2_900_000)] == [1, 2, 3]
 
 
+def test_of_more_rows_than_frames_those_with_the_highest_scores_stay():
+    before = [
+        FIRST_FRAME,
+        *(Frame(n, "Alarm", 10 * n, score) for n, score in ((2, 90), (3, 10), (4, 50), (5, 99), (6, 20))),
+    ]
+    assert [row.score for row in settle(before, 4, 900_000)] == [0, 90, 50, 99]
+
+
 @given(st.integers(2, 2_000), st.integers(1, 60))
 def test_settling_puts_each_row_where_its_time_is(frames, fps):
     length_us = (frames - 1) * 1_000_000 // fps

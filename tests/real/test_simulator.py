@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -134,6 +134,21 @@ def fate(run: Run, away: Callable[[], object], back: Callable[[], object]) -> tu
 
 
 @pytest.fixture
+def begin() -> Iterator[Callable[..., Run]]:
+    """Starts processes; none outlives the test."""
+    running: list[Run] = []
+
+    def begin(*arguments: Any) -> Run:
+        running.append(Run(*arguments))
+        return running[-1]
+
+    yield begin
+    for run in running:
+        run.process.kill()
+        run.process.wait()
+
+
+@pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     for name in ("real", "sim"):
         (tmp_path / name).mkdir()
@@ -141,16 +156,16 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_lost_camera_is_told_of_in_the_same_words(
-    core: Path, camera: Callable[..., Camera], folders: tuple[Path, Path]
+    core: Path, camera: Callable[..., Camera], begin: Callable[..., Run], folders: tuple[Path, Path]
 ) -> None:
     real, sim = folders
     yard = camera("--fps", "10")
-    run = Run([str(core)], core.parent, document(yard.url, real / "e"), real, "")
+    run = begin([str(core)], core.parent, document(yard.url, real / "e"), real, "")
     lines, events = fate(run, lambda: yard.does("away"), lambda: yard.does("back"))
 
     answering = Answering()
     url = f"rtsp://127.0.0.1:{answering.port}/live"
-    stood = Run(COMMAND, sim, document(url, sim / "e"), sim, "light,dial,connect=1")
+    stood = begin(COMMAND, sim, document(url, sim / "e"), sim, "light,dial,connect=1")
     answering.take()
     said, told = fate(stood, answering.away, lambda: (answering.back(), answering.take()))
     answering.away()
@@ -160,14 +175,14 @@ def test_a_lost_camera_is_told_of_in_the_same_words(
 
 
 def test_an_event_is_told_of_in_the_same_words(
-    core: Path, camera: Callable[..., Camera], folders: tuple[Path, Path]
+    core: Path, camera: Callable[..., Camera], begin: Callable[..., Run], folders: tuple[Path, Path]
 ) -> None:
     real, sim = folders
     yard = camera("--fps", "10")
     size = {"frame_width": 640, "frame_height": 480, "min_changed_pixels": 200, "gate": False, "downscale": 2}
     motion = node("decode_ffmpeg", node("motion_gate", **size), output_format="gray")
     event = {"mode": "event", "pre_roll_sec": 1, "post_roll_sec": 1, "max_buffer_sec": 15}
-    run = Run([str(core)], core.parent, document(yard.url, real / "e", motion, **event), real, "")
+    run = begin([str(core)], core.parent, document(yard.url, real / "e", motion, **event), real, "")
     run.frames(40)
     yard.does("motion left")
     run.says("recording_opening")
@@ -177,7 +192,7 @@ def test_an_event_is_told_of_in_the_same_words(
     lines, events = run.ends()
 
     tuning = "light,first=5,present=1,period=60"
-    stood = Run(COMMAND, sim, document("rtsp://10.0.0.9/live", sim / "e", motion, **event), sim, tuning)
+    stood = begin(COMMAND, sim, document("rtsp://10.0.0.9/live", sim / "e", motion, **event), sim, tuning)
     stood.says("closed clip")
     said, told = stood.ends()
     assert told == events

@@ -6,6 +6,7 @@ Each batch is a process of its own: what a killed run leaves in memory, and in T
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.simulation.stories import STORIES
 SEEDS = 300
 AT_ONCE = 30
 UNMENDED = (
+    "alarm frames, ",
+    "events have no clip",
     "is being recorded, and is not at",
     "is still open",
     "takes the place of another",
@@ -27,11 +30,10 @@ UNMENDED = (
     "s of its clip's",
     "s, but its clip has",
 )
-"""Until clips are known by their own names, and openings that were not committed are told from closed events."""
+"""What is known not to hold yet: after a fail-over to a replica that lost the last commits, ids are given again; frames that a recorder
+refused after its camera came back are counted; an hour comes twice in autumn."""
 
 UNTOLD = {
-    "a_save_that_names_no_event",
-    "a_save_that_names_no_event_twice",
     "a_storage_that_changes",
     "a_storage_with_errors_at_a_start",
     "a_replica_that_takes_over",
@@ -70,9 +72,10 @@ def test_what_seeds_have_told_does_not_happen_again(name):
 
 
 def test_a_seed_is_the_same_each_time():
-    trace = simulate("--seed", "7", "--seed", "8", hash_seed="1")
-    assert trace.count("the service starts") >= 2
-    assert trace == simulate("--seed", "7", "--seed", "8", hash_seed="2")
+    first, second = (simulate("--seed", "7", "--seed", "8", hash_seed=seed) for seed in "12")
+    assert first.count("the service starts") >= 2
+    # A damaged spool is put aside under a name with the true time in it.
+    assert re.sub(r"\.bad-\d+", "", first) == re.sub(r"\.bad-\d+", "", second)
 
 
 def test_seeds_meet_faults_of_most_kinds():

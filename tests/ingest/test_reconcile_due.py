@@ -48,3 +48,15 @@ def test_an_exit_is_looked_at_soon_although_another_look_is_due_later():
     assert run.looked_at[2:] == [GONE_SECONDS + AGAIN_SECONDS, 10 + GONE_SECONDS + AGAIN_SECONDS]
     run.recovery.stopService()
     assert not run.clock.getDelayedCalls()
+
+
+def test_a_clip_whose_opening_was_held_back_is_looked_for_later_and_many_are_once():
+    run = Run()
+    for _ in range(1000):
+        run.ingest.after_held_back(1)
+    run.wait(AGAIN_SECONDS - 1)
+    assert run.looked_at == []
+    run.wait(2)
+    assert run.looked_at == [AGAIN_SECONDS]
+    run.recovery.stopService()
+    assert not run.clock.getDelayedCalls()

@@ -161,6 +161,17 @@ def test_a_hello_without_codec_or_past_its_end_is_malformed(payload: bytes) -> N
         decode_hello(0, 0, payload)
 
 
+@pytest.mark.parametrize("tag", [0x01, 0x02, 0x03, 0x0A, 0x7E])
+@pytest.mark.parametrize("value", [b"", b"\1\2\3", bytes(4), bytes(300)])
+def test_a_tlv_ends_where_its_message_does_or_before_to_the_byte(tag: int, value: bytes) -> None:
+    codec = tlv(0x01, u32(27))
+    assert decode_hello(0, 0, codec + tlv(tag, value)).extradata == (value if tag == 0x02 else b"")
+    assert decode_hello(0, 0, tlv(tag, value) + codec).codec_id == 27
+    for payload in (codec + tlv(tag, value, len(value) + 1), codec + tlv(tag, value) + b"\2", codec + b"\2\0"):
+        with pytest.raises(MalformedMessage):
+            decode_hello(0, 0, payload)
+
+
 def test_thousands_of_tiny_tlvs_are_malformed_and_cost_no_time() -> None:
     few, many = tlv(0x7E, b"") * 63, tlv(0x7E, b"") * 65
     assert decode_event(0, 0, b"\1\3" + few)[0].code == 0x301

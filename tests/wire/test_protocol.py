@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from tests.wire.doubles import CAPTURES
 from zmtwist.wire.encode import encode_bye, encode_media, encode_stats
-from zmtwist.wire.frames import FrameDecoder, MediaSeen
+from zmtwist.wire.frames import FrameDecoder, MediaSeen, encode_frame
 from zmtwist.wire.messages import Bye, Message, Stats
 from zmtwist.wire.protocol import StreamSocketProtocol
 
@@ -70,6 +70,15 @@ def test_skipped_video_is_told_of_once_per_read_and_before_the_reads_messages() 
     protocol.dataReceived(frames + encode_bye())
     protocol.dataReceived(encode_media(1, b"sound", sequence=1, pts_us=0) + encode_stats(1, 0))
     assert receiver.told == ["connected", ("video", 2, 5), Bye(), Stats(1, 0)]
+
+
+def test_what_only_workers_are_told_is_not_read() -> None:
+    for options in ({}, {"skip_media": True}):
+        receiver = KeepingReceiver()
+        protocol, _ = made(receiver, **options)
+        protocol.dataReceived(encode_frame(0x11, b'{"cmd":"a"}') + encode_frame(0x10, b"{}") + encode_bye())
+        assert receiver.told == ["connected", Bye()]
+        assert protocol.decoder.skipped == {"foreign": 2}
 
 
 def test_what_a_receiver_raises_is_logged_and_stops_nothing() -> None:

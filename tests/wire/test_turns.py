@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
@@ -119,6 +120,26 @@ def test_what_one_work_raises_stops_no_other():
             turn(clock)
     assert done == [0, 1, 2]
     assert len(caught) == 3
+
+
+def test_even_an_end_of_the_process_in_a_turn_leaves_the_rest_to_be_done():
+    clock = Clock()
+    turns, done = Turns(clock), []
+
+    def spend():
+        clock.rightNow += TURN_SECONDS
+
+    def leave():
+        raise SystemExit
+
+    turns.take(spend)
+    assert not turns.take(leave)
+    assert not turns.take(lambda: done.append("rest"))
+    with pytest.raises(SystemExit):
+        turn(clock)
+    while clock.calls:
+        turn(clock)
+    assert done == ["rest"]
 
 
 def test_sixty_links_go_on_with_one_among_them_that_talks_nonsense():

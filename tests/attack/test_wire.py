@@ -167,7 +167,7 @@ def clocks(worker: Any) -> None:
         worker,
         (
             encode_event(
-                DETECTION, sequence=n, wall_us=times[n % 6] + n % 1000, detail={"type": "motion", "changed": n}
+                DETECTION, sequence=n, wall_us=(times[n % 6] + n) % 2**64, detail={"type": "motion", "changed": n}
             )
             for n in itertools.count(1)
         ),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import socket
 import sys
 from pathlib import Path
 
 ROOT = b"/srv/zoneminder/e"
+OPENING = re.compile(rb'"event":"RecordingOpening","trigger":"\w+"}')
 
 
 def main() -> None:
@@ -24,6 +26,8 @@ def main() -> None:
     root = os.environ["REPLAY_ROOT"].encode()
     assert len(root) == len(ROOT)
     said = Path(os.environ["REPLAY_CAPTURE"]).read_bytes().replace(ROOT, root)
+    # Whoever recorded the captures gave all workers directories of monitor 3; a clip counts in those of its own monitor only.
+    said = said.replace(root + b"/3/", root + f"/{options.monitor_id}/".encode())
     for name in os.environ["REPLAY_CLIPS"].split(":"):
         path = Path(os.fsdecode(root), name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +37,13 @@ def main() -> None:
     listening.bind(options.socket)
     listening.listen(8)
     client, _ = listening.accept()
-    client.sendall(said)
+    begin, heard = 0, b""
+    for number, opening in enumerate(OPENING.finditer(said), 1):
+        client.sendall(said[begin : opening.end()])
+        begin = opening.end()
+        while heard.count(b"assign_recording") < number:  # a worker names an event only once it was told of it
+            heard += client.recv(65536)
+    client.sendall(said[begin:])
     while client.recv(65536):
         pass
     signal.pause()

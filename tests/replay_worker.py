@@ -26,8 +26,8 @@ def main() -> None:
     root = os.environ["REPLAY_ROOT"].encode()
     assert len(root) == len(ROOT)
     said = Path(os.environ["REPLAY_CAPTURE"]).read_bytes().replace(ROOT, root)
-    # Whoever recorded the captures gave all workers directories of monitor 3; a clip counts in those of its own monitor only.
-    said = said.replace(root + b"/3/", root + f"/{options.monitor_id}/".encode())
+    # Whoever recorded the captures gave all workers directories of monitor 3, and names that are not ours.
+    said = said.replace(root + b"/3/", root + f"/{options.monitor_id}/".encode()).replace(b"-video.mp4", b"-video.mkv")
     for name in os.environ["REPLAY_CLIPS"].split(":"):
         path = Path(os.fsdecode(root), name)
         path.parent.mkdir(parents=True, exist_ok=True)

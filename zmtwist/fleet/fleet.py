@@ -32,10 +32,10 @@ from zmtwist.fleet.procfs import Linux, Processes
 from zmtwist.fleet.reading import Reading
 from zmtwist.fleet.roster import Roster
 from zmtwist.fleet.run import MakeLink, Surroundings
-from zmtwist.fleet.status import InferenceStatus, State, Transition, WorkerStatus
+from zmtwist.fleet.status import IDLE, InferenceStatus, State, Transition, WorkerStatus
 from zmtwist.fleet.storages import OnDisk, Storages
 from zmtwist.fleet.watching import Watchdog
-from zmtwist.fleet.worker import IDLE, Worker
+from zmtwist.fleet.worker import Worker
 from zmtwist.guard import Guards
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
 from zmtwist.pipeline.document import Document, Refusal

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.holds import Holds
 from zmtwist.fleet.run import Surroundings
-from zmtwist.fleet.worker import IDLE, Worker
+from zmtwist.fleet.status import IDLE
+from zmtwist.fleet.worker import Worker
 
 
 class Roster(Mapping[int, Worker]):

@@ -32,6 +32,9 @@ class State(enum.StrEnum):
     """An operator stopped it; only an operator lets it go on."""
 
 
+IDLE = frozenset({State.STOPPED, State.HELD})
+"""Where there is no process, and none is wanted."""
+
 NOT_RECORDING = "NOT_RECORDING"
 """The mark beside the state of a worker that is meant to record and does not."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zmtwist.fleet.machine import Core
 from zmtwist.fleet.policy import NOTHING_RECORDED_SECONDS, Phase, stall_reason
 from zmtwist.fleet.run import Run, Surroundings
-from zmtwist.fleet.status import State
+from zmtwist.fleet.status import IDLE, State
 from zmtwist.pipeline.document import Document
 
 STARTS_SECONDS = 15.0
@@ -36,7 +36,7 @@ class Vitals:
         """Why what `document` wants recorded is not, and for how many seconds; None also where a start is only just under way, or an
         operator stopped it."""
         core = self._core
-        if document is None or document.store_root is None or core.state in (State.STOPPED, State.HELD):
+        if document is None or document.store_root is None or core.state in IDLE:
             return None
         if core.state is State.LIVE:
             failing = self._around.sink.failing(self._monitor_id)

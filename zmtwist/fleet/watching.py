@@ -8,8 +8,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.fleet.policy import Guard, Host, guard, watch_interval
-from zmtwist.fleet.status import State
-from zmtwist.fleet.worker import IDLE, Worker
+from zmtwist.fleet.status import IDLE, State
+from zmtwist.fleet.worker import Worker
 
 
 class Watchdog:

@@ -22,7 +22,7 @@ from zmtwist.fleet.process import KEPT_LINES, CannotSpawn
 from zmtwist.fleet.recycle import Recycle
 from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.run import Run, Surroundings
-from zmtwist.fleet.status import Change, State, Transition, WorkerStatus
+from zmtwist.fleet.status import IDLE, Change, State, Transition, WorkerStatus
 from zmtwist.fleet.vitals import Vitals
 from zmtwist.pipeline.document import Document
 from zmtwist.programs import find_worker
@@ -31,7 +31,6 @@ from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 
 UP = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STALLED})
-IDLE = frozenset({State.STOPPED, State.HELD})
 RECORDING = frozenset({State.LINKED, State.LIVE})
 """Where a clip may be open that is worth waiting for."""
 

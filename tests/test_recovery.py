@@ -28,12 +28,7 @@ PICTURES = "fps=20,gop=0.05,size=1280x720"
 def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     yield made
-    for service in made.services:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait()
-    for pid in made.workers():
-        os.kill(pid, signal.SIGKILL)
+    made.end()
 
 
 def configure(scene: Scene, **more: str) -> None:

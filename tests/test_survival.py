@@ -114,16 +114,20 @@ class Scene:
         before = self.recorded()
         wait_for(lambda: self.recorded() > before + 2000, "the clip grows")
 
+    def end(self) -> None:
+        """End every service and worker that is left."""
+        for service in self.services:
+            service.process.kill()
+            service.process.wait()
+        for pid in self.workers():
+            os.kill(pid, signal.SIGKILL)
+
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     scene = Scene(tmp_path)
     yield scene
-    for service in scene.services:
-        service.process.kill()
-        service.process.wait()
-    for pid in scene.workers():
-        os.kill(pid, signal.SIGKILL)
+    scene.end()
 
 
 def largest_gap(clip: Path) -> tuple[float, float]:

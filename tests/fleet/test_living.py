@@ -17,20 +17,17 @@ def test_a_process_tells_since_when_it_runs():
     assert seen.since_us <= time.time_ns() // 1000
 
 
+def noted(linux, seen, at_us):
+    return Record(
+        monitor_id=3, pid=seen.pid, started=seen.started, boot=linux.boot, program="zm-core", arguments=(), socket="s", digest="d",
+        at_us=at_us,
+    )  # fmt: skip
+
+
 def test_a_clock_that_was_set_back_does_not_make_a_worker_younger_than_its_clips(tmp_path):
     linux = Linux(None)
     seen = linux.look(os.getpid())
-    record = Record(
-        monitor_id=3,
-        pid=seen.pid,
-        started=seen.started,
-        boot=linux.boot,
-        program="zm-core",
-        arguments=(),
-        socket="s",
-        digest="d",
-        at_us=seen.since_us + 60_000_000,  # by the clock as it went then
-    )
+    record = noted(linux, seen, seen.since_us + 60_000_000)  # by the clock as it went then
     write_record(record_path(str(tmp_path), 3), record)
     assert abs(living(str(tmp_path), linux)[3] - seen.since_us) < 100_000
     write_record(record_path(str(tmp_path), 3), replace(record, at_us=5))
@@ -40,17 +37,7 @@ def test_a_clock_that_was_set_back_does_not_make_a_worker_younger_than_its_clips
 def test_a_worker_of_an_earlier_boot_does_not_live_although_its_number_does(tmp_path):
     linux = Linux(None)
     seen = linux.look(os.getpid())
-    record = Record(
-        monitor_id=3,
-        pid=seen.pid,
-        started=seen.started,
-        boot=linux.boot,
-        program="zm-core",
-        arguments=(),
-        socket="s",
-        digest="d",
-        at_us=5,
-    )
+    record = noted(linux, seen, 5)
     for changed, lives in (({}, True), ({"boot": "another"}, False), ({"started": seen.started + 1}, False)):
         write_record(record_path(str(tmp_path), 3), replace(record, **changed))
         assert (3 in living(str(tmp_path), linux)) == lives

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,11 +45,6 @@ def camera(core: Path) -> Iterator[Callable[..., Camera]]:
 def trial(core: Path, tmp_path: Path) -> Iterator[Trial]:
     made = Trial(tmp_path, core)
     yield made
-    for service in made.services:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait()
-    for pid in made.workers():
-        os.kill(pid, signal.SIGKILL)
+    made.end()
     for ring in made.rings():
         ring.unlink(missing_ok=True)

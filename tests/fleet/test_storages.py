@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from tests.fleet.doubles import Stage, reconcile, wanted
@@ -142,3 +143,13 @@ def test_all_who_ask_share_one_look_and_its_deadline(tmp_path: Path) -> None:
     looks[0].errback(CannotSpawn("too late"))
     assert not storages.look(str(tmp_path)).called, "a new look"
     assert len(looks) == 3
+
+
+def test_an_error_of_the_storage_is_a_reason_not_to_start_a_worker_there(tmp_path: Path) -> None:
+    def on_disk(_function: object) -> Deferred[None]:
+        return fail(OSError(errno.ESTALE, "Stale file handle"))
+
+    storages = Storages(Clock(), on_disk)  # type: ignore[arg-type]
+    failure = storages.look(str(tmp_path)).addErrback(lambda failure: failure).result
+    assert failure.check(CannotSpawn)
+    assert failure.value.reason == f"the storage {tmp_path} can't be looked at: Stale file handle"

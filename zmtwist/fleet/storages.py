@@ -54,6 +54,8 @@ class Storages:
         return answer.addTimeout(look.until - now, self._clock, hangs)
 
     def _over(self, found: Failure | None, root: str) -> None:
+        if isinstance(found, Failure) and isinstance(error := found.value, OSError):
+            found = Failure(CannotSpawn(f"the storage {root} can't be looked at: {error.strerror or error}"))
         for answer in self._under_way.pop(root).waiting:
             if isinstance(found, Failure):
                 answer.errback(found)

@@ -105,7 +105,8 @@ class ClipSaved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The worker has finished the clip's file. Writes no row itself: once all before it is committed, the file is looked at,
     moved where ZoneMinder looks for it if it lies elsewhere, and a `CloseEvent` follows with the same figures.
 
-    `event_id` is what the worker says it was assigned, 0 for none. For the rest see `CloseEvent`.
+    `event_id` is what the worker says it was assigned, 0 for none. `doubtful`: frames were refused while it was recorded, which the worker
+    counts all the same, or its times began anew; only its file tells how many there are. For the rest see `CloseEvent`.
     """
 
     handle: str
@@ -117,6 +118,7 @@ class ClipSaved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     event_id: int = 0
     cause: str | None = None
     earlier_us: int = 0
+    doubtful: bool = False
 
 
 class CloseEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):

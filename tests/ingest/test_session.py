@@ -574,3 +574,28 @@ def test_a_start_that_is_right_or_can_not_be_told_stays(trigger, seconds):
 )
 def test_frames_are_numbered_anew_where_the_finished_clip_puts_any_elsewhere(clip, settled):
     assert needs_settling(clip, frames=100, duration_us=9_900_000) == settled
+
+
+@pytest.mark.parametrize("duration", [-3.0, 0.0])
+def test_a_save_whose_length_makes_no_sense_is_doubtful_and_as_long_as_it_was_recorded(duration):
+    _, changes = walk(session(), [opening(0, "t"), saved(10, "/e/a.mkv", duration, 100)])
+    [clip] = of(ClipSaved, changes)
+    assert clip.doubtful
+    assert clip.duration_us == 10 * SECOND
+
+
+def test_a_clip_of_which_frames_were_refused_is_looked_into():
+    recording, _ = walk(session(), [opening(0, "t")])
+    assert recording.refused().refused() == recording.refused()
+    over, changes = walk(recording.refused(), [saved(10, "/e/a.mkv", 9.9, 100), opening(10, "u")])
+    assert of(ClipSaved, changes)[0].doubtful
+    _, changes = walk(over, [saved(20, "/e/b.mkv", 9.9, 100)])
+    assert not of(ClipSaved, changes)[0].doubtful
+
+
+def test_a_clip_during_which_the_camera_was_away_is_looked_into():
+    lost = Event(0, detail=StreamState("StreamDisconnected"), wall_us=us(5))
+    recording, _ = walk(session(), [opening(0, "t")])
+    away, _ = recording.handle(lost, us(5))
+    _, changes = walk(away, [saved(10, "/e/a.mkv", 9.9, 100)])
+    assert of(ClipSaved, changes)[0].doubtful

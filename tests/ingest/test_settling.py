@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
@@ -58,7 +59,7 @@ def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     assert [change.handle for change in closed] == ["3.r.20", "3.r.21"]
 
 
-def settled(root, path):
+def settled(root, path, told=None):
     """The close that comes of a save of that path, for an event whose clip was opened at 09:10:50; and how often a look was put off."""
     closed, clock = [], Clock()
 
@@ -69,7 +70,7 @@ def settled(root, path):
     session = SimpleNamespace(codec_id=27, options=SimpleNamespace(pre_roll_us=0, zone=UTC))
     disk = SimpleNamespace(run=maybeDeferred)
     settling = Settling(clock, disk, storages, lambda _: session, lambda _, changes: closed.extend(changes))
-    Deferred.fromCoroutine(settling.settle(saved(7, path), place_in(root)))
+    Deferred.fromCoroutine(settling.settle(told or saved(7, path), place_in(root)))
     (close,) = closed or [None]
     return close, len(clock.getDelayedCalls())
 
@@ -123,3 +124,14 @@ def test_a_path_that_leads_nowhere_is_not_waited_for(root, obstacle):
     for path in (f"{day}/event-Monitor-3-0-09-10-50.mkv", "/dev/null/x/event-Monitor-3-0-09-10-50.mkv"):
         close, again = settled(root, path)
         assert (close.video_name, again) == (None, 0)
+
+
+def test_what_a_worker_counts_of_a_clip_with_refused_frames_gives_way_to_what_is_in_it(root):
+    path = place_in(root).video_path
+    record(Path(path), frames=20)
+    said = replace(saved(7, path), duration_us=90_000_000, frames=900)
+    believed, _ = settled(root, path, said)
+    assert (believed.frames, believed.length_us) == (900, 90_000_000)
+    seen, _ = settled(root, path, replace(said, doubtful=True))
+    assert (seen.frames, seen.settle) == (20, True)
+    assert seen.length_us < 10_000_000

@@ -58,7 +58,7 @@ class Clip(msgspec.Struct, frozen=True):
     by another rate than the camera's present one, or by none.
 
     `opened_us` is when its opening was heard to be, 0 where it was not. `due_us` paces its alarm frames, of which `folded` were left out;
-    `tracks` have no note yet; `remarked` is what has one already.
+    `tracks` have no note yet; `remarked` is what has one already. `refused`: not all of its frames were recorded.
     """
 
     handle: str
@@ -81,6 +81,7 @@ class Clip(msgspec.Struct, frozen=True):
     folded: int = 0
     tracks: Mapping[str, Track] = {}
     remarked: tuple[str, ...] = ()
+    refused: bool = False
 
     @property
     def cause(self) -> str:
@@ -258,7 +259,7 @@ def begun_earlier(clip: Clip, duration_us: int, saved_us: int) -> int:
     How far back it reaches depends on where the camera's keyframes are. 0 for a clip whose opening was not heard, for a segment, which
     begins when it is opened, and where the figures can't be right.
     """
-    if not clip.token or clip.trigger == "continuous" or not duration_us:
+    if clip.refused or not clip.token or clip.trigger == "continuous" or not duration_us:
         return 0
     earlier = clip.start_us - (saved_us - duration_us)
     return earlier if MIN_SHIFT_US <= abs(earlier) <= MAX_SHIFT_US else 0

@@ -234,6 +234,7 @@ class Ingest(Service):
     def frame_refused(self, monitor_id: int) -> None:
         """The recorder could not write a frame."""
         self.recording.refused(monitor_id)
+        self._sessions[monitor_id] = self._session(monitor_id).refused()
 
     def failing(self, monitor_id: int) -> Failing | None:
         """See `IEventSink`."""
@@ -313,10 +314,9 @@ class Ingest(Service):
         return session.folded_frames, session.room.folded
 
     def _session(self, monitor_id: int) -> Session:
-        session = self._sessions.get(monitor_id)
-        if session is None:
-            session = self._sessions[monitor_id] = Session(monitor_id, self._run, self._options)
-        return session
+        if monitor_id not in self._sessions:
+            self._sessions[monitor_id] = Session(monitor_id, self._run, self._options)
+        return self._sessions[monitor_id]
 
     def _step(self, monitor_id: int, outcome: tuple[Session, Sequence[Change]]) -> None:
         if outcome[1]:

@@ -32,7 +32,7 @@ from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.ownname import is_path, own_name
 from zmtwist.ingest.whose import clip_saved, nobodys
-from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets
+from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets, StreamState
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.messages import Event
 
@@ -103,9 +103,11 @@ class Session(msgspec.Struct, frozen=True):
             return self.opening(detail.clip_token, detail.trigger, wall)
         if isinstance(detail, RecordingSaved):
             return self._saved(detail, wall)
+        lost = isinstance(detail, StreamState) and detail.event != "StreamConnected"
+        session = self.refused() if lost else self
         if (health := self.health.told(event, wall)) is not self.health:
-            return replace(self, health=health), []
-        return self, []
+            session = replace(session, health=health)
+        return session, []
 
     def opening(self, token: str, trigger: str, at_us: int) -> tuple[Session, list[Change]]:
         """A clip was opened at `at_us`, by event or by the worker's log: whichever tells first."""
@@ -181,6 +183,7 @@ class Session(msgspec.Struct, frozen=True):
             before = self._recording[: self._recording.index(clip)]
             session, changes = self._close_unheard(clip.opened_us or at_us, before)
         earlier_us = begun_earlier(clip, duration_us, at_us)
+        duration_us, doubtful = duration_us or clip.offset(at_us), clip.refused or not duration_us
         if saved.cause and cause_of(saved.cause) != cause_of(clip.trigger):
             clip = replace(clip, trigger=saved.cause)
         frames = max(1, min(saved.frames, MAX_FRAMES))
@@ -196,6 +199,7 @@ class Session(msgspec.Struct, frozen=True):
                 event_id=min(max(0, saved.event_id), MAX_EVENT_ID),
                 cause=clip.cause,
                 earlier_us=earlier_us,
+                doubtful=doubtful,
             )
         )
         over = replace(clip, last_frame=min(clip.last_frame, frames), event_id=clip.event_id or saved.event_id)
@@ -308,6 +312,11 @@ class Session(msgspec.Struct, frozen=True):
     def gap(self) -> Session:
         """Events were missed: a save may have been among them."""
         return replace(self, missed=True)
+
+    def refused(self) -> Session:
+        """Frames are not recorded: what the worker will say of its clips counts them all the same."""
+        clips = tuple(clip if clip.refused else replace(clip, refused=True) for clip in self.clips)
+        return replace(self, clips=clips)
 
     def tick(self, at_us: int) -> tuple[Session, list[Change]]:
         """Time has passed: refresh open events, and end clipless ones that have gone quiet."""

@@ -16,7 +16,7 @@ from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_c
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.session import Session
 from zmtwist.ingest.storages import Storages
-from zmtwist.ingest.unheard import find_unheard
+from zmtwist.ingest.unheard import as_measured, find_unheard
 from zmtwist.ingest.whose import may_hold, pre_roll_of
 from zmtwist.zm.paths import EventPlace, with_codec
 
@@ -70,6 +70,8 @@ class Settling:
                 if not saved.path:
                     saved = await self._found_at[place.root].run(self._measuring.run, self._find, saved, place)
                 clip = await self._settled(saved, place)
+                if saved.doubtful:
+                    saved = await self._found_at[place.root].run(self._measuring.run, self._measure, saved, clip)
             except (ClipMissing, ClipForeign) as error:
                 self.log.error(
                     "monitor {monitor_id}: event {event_id} is closed without its clip: {error}",
@@ -106,6 +108,9 @@ class Settling:
     def _find(self, saved: ClipSaved, place: EventPlace) -> Deferred[ClipSaved]:
         options = self._session(place.monitor_id).options
         return self._disk.run(find_unheard, saved, place, pre_roll_of(saved.cause, options.pre_roll_us), options.zone)
+
+    def _measure(self, saved: ClipSaved, clip: SettledClip) -> Deferred[ClipSaved]:
+        return self._disk.run(as_measured, saved, clip.path)
 
     def _close(self, saved: ClipSaved, place: EventPlace, clip: SettledClip | None, note: str | None) -> None:
         closed = CloseEvent(

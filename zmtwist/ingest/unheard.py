@@ -40,6 +40,14 @@ def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tz
     return replace(saved, path=found.path, duration_us=measured.duration_us, frames=measured.frames, settle=True)
 
 
+def as_measured(saved: ClipSaved, path: str) -> ClipSaved:
+    """`saved` with the clip's own length, as far as its file tells."""
+    measured = measure_files([path])[path]
+    if not measured.frames:
+        return saved
+    return replace(saved, duration_us=measured.duration_us, frames=measured.frames, settle=True, doubtful=False)
+
+
 def _in_place(place: EventPlace) -> Found | None:
     found = clips_of(place.event_id, place.directory)
     return found[0] if found else None

@@ -436,3 +436,26 @@ def test_no_event_is_made_of_a_clip_while_its_opening_may_still_be_on_its_way():
     assert lost.path not in set(to_measure(plan(waiting)))
     assert describe(HoldBack(lost)).startswith(f"monitor 3: {lost.path} has no event yet")
     assert kinds(attrs.evolve(waiting, openings_wait=False)) == [CloseFromFile, MakeEvent, SetAside]
+
+
+def test_of_two_open_rows_of_one_second_the_one_whose_clip_is_not_finished_is_being_recorded():
+    recorded, over = row(7), row(8)
+    made = scene([recorded, over], [clip(recorded)], [stray(finished=True, until=2)], living={3: us(-60)})
+    actions = {action.row.event_id: type(action) for action in plan(made).actions}
+    assert actions == {7: LeaveOpen, 8: CloseFromFile}
+
+
+def test_a_row_whose_clip_is_finished_is_not_the_one_that_is_recorded_whatever_the_clock_said():
+    over, recorded = row(7, 90), row(8, 0)
+    made = scene([over, recorded], [clip(over, finished=True, at=95), clip(recorded)], living={3: us(-60)})
+    actions = {action.row.event_id: type(action) for action in plan(made).actions}
+    assert actions == {7: CloseFromFile, 8: LeaveOpen}
+
+
+def test_a_row_ahead_of_a_clock_that_was_set_back_is_not_the_one_that_is_recorded_where_there_is_another():
+    ahead = row(7, 3600)
+    living, now = {3: us(-60)}, us(20)
+    assert kinds(scene([ahead], living=living, now_us=now)) == [LeaveOpen]
+    assert kinds(scene([ahead], living=living, now_us=now, held=((3, us(10)),))) == [CloseEmpty]
+    actions = plan(scene([ahead, row(8, 5)], living=living, now_us=now)).actions
+    assert {action.row.event_id: type(action) for action in actions} == {7: CloseEmpty, 8: LeaveOpen}

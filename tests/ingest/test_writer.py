@@ -323,3 +323,15 @@ def test_a_stop_gives_up_a_database_that_is_away():
     assert stopped.called
     assert drained.called
     assert s.clock.getDelayedCalls() == []
+
+
+def test_the_end_of_an_outage_is_told_and_that_of_a_deadlock_is_not():
+    told = []
+    for error, ends in ((Retryable("gone", 2013), 1), (Retryable("deadlock", 1213), 1), (Retryable("away"), 2)):
+        setting = Setting()
+        setting.store.outcomes = [error]
+        setting.writer.after_outage = lambda: told.append(1)
+        setting.writer.submit(1, [open_event(1)])
+        setting.settle()
+        assert setting.store.committed
+        assert len(told) == ends

@@ -140,6 +140,7 @@ class Reconciler(Service):
         self._under_way: set[Deferred[Any]] = set()
         self._due: dict[int, float] = {}
         self._timer: Any = None
+        self._stopped = False
         self._lived: frozenset[int] = frozenset()
         self._met: dict[int, int] = {}
 
@@ -148,6 +149,7 @@ class Reconciler(Service):
     def startService(self) -> None:
         """Hear of workers' exits from now on.
 
+        After an outage another database may answer, without the last commits: rows that were closed may be open again.
         Those that lived at the start may have ended before that, or have ended a clip before they were linked: what they left is looked
         for a while later.
         """
@@ -156,13 +158,16 @@ class Reconciler(Service):
         self._ingest.after_met = self._monitor_met
         self._ingest.after_held_back = self._clip_held_back
         self._ingest.settler.after_lost = self._strange_clip
+        self._ingest.writer.after_outage = lambda: self._look_in(HELD_BACK_SECONDS, (EVERY,))
         self._look_in(LINKED_SECONDS, self._lived)
 
     def stopService(self) -> None:
         """Leave what is not done for the next start."""
+        self._stopped = True
         Service.stopService(self)
         self._ingest.after_gone = self._ingest.after_met = self._ingest.after_held_back = _deaf
         self._ingest.settler.after_lost = _deaf
+        self._ingest.writer.after_outage = lambda: None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         for work in tuple(self._under_way):
@@ -226,7 +231,9 @@ class Reconciler(Service):
         self._look_in(AGAIN_SECONDS, (monitor_id,))
 
     def _look_in(self, seconds: float, monitors: Collection[int]) -> None:
-        """Have a pass over these monitors then, or earlier where one is due."""
+        """Have a pass over these monitors then, or earlier where one is due; none any more once we have stopped."""
+        if self._stopped:
+            return
         at = self._reactor.seconds() + seconds
         self._due |= {monitor_id: min(at, self._due.get(monitor_id, at)) for monitor_id in monitors}
         self._set_timer()

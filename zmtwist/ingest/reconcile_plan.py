@@ -26,7 +26,7 @@ from zmtwist.ingest.reconcile_actions import (
     SetAside,
 )
 from zmtwist.ingest.reconcile_scan import Found, Stray
-from zmtwist.ingest.whose import LONGEST_PRE_ROLL_US, SLACK_US, opened_in, pre_roll_of
+from zmtwist.ingest.whose import LATE_US, LONGEST_PRE_ROLL_US, SLACK_US, opened_in, pre_roll_of
 from zmtwist.pipeline.monitor import Storage
 from zmtwist.zm.left import LeftRow
 from zmtwist.zm.paths import SECOND
@@ -209,18 +209,32 @@ class _Root:
 
     def _current_rows(self) -> set[int]:
         """The events whose clips living workers may still be writing: of each the last open one, if it began in the worker's life. None
-        where a later event is in hand: a worker records one clip at a time."""
+        where a later event is in hand: a worker records one clip at a time. The rows of two that began in one second may have been
+        written in any order; a clip that is in its place tells."""
         current: dict[int, LeftRow] = {}
         for row in self.scene.rows:
             since = self.scene.living.get(row.monitor_id)
-            if row.ended or since is None or not self._of_this_worker(row, since):
+            if row.ended or since is None or self._finished(row) or not self._of_this_worker(row, since):
                 continue
-            if any(monitor_id == row.monitor_id and start > row.start_us for monitor_id, start in self.scene.held):
+            held = [start for monitor_id, start in self.scene.held if monitor_id == row.monitor_id]
+            if held and (self._ahead(row) or max(held) > row.start_us):
                 continue
             last = current.get(row.monitor_id)
-            if last is None or (row.start_us, row.event_id) > (last.start_us, last.event_id):
+            if last is None or self._lateness(row) > self._lateness(last):
                 current[row.monitor_id] = row
         return {row.event_id for row in current.values()}
+
+    def _finished(self, row: LeftRow) -> bool:
+        """Whether its clip is in its place, and its worker has closed it: the clock may have been set since, so times do not tell."""
+        clips = self.scene.clips.get(row.event_id, ())
+        return bool(clips) and all(clip.finished for clip in clips)
+
+    def _ahead(self, row: LeftRow) -> bool:
+        """Whether it began later than it is now: by a clock that was set back since."""
+        return 0 < self.scene.now_us < row.start_us - LATE_US
+
+    def _lateness(self, row: LeftRow) -> tuple[bool, int, bool, int]:
+        return not self._ahead(row), row.start_us, bool(self.scene.clips.get(row.event_id)), row.event_id
 
     def _of_this_worker(self, row: LeftRow, since_us: int) -> bool:
         """Whether the worker that has lived since then may be recording this event: nothing of its clip was written before."""

@@ -40,6 +40,9 @@ busy without a break, and every opening would find a transaction under way to wa
 FEW = 20
 """So many changes that are due anyway cost an opening next to nothing: they go into one transaction with it."""
 
+LOCKED = (1205, 1213, "SQLITE_BUSY", "SQLITE_LOCKED")
+"""Codes of a database that is there, and in which somebody else was first."""
+
 Effect = Callable[[OpenEvent | ClipSaved | CloseEvent, EventPlace], None]
 
 
@@ -94,6 +97,8 @@ class Writer(Service):
         self._backlog = Backlog(
             reactor, spool, self._events.kept, lambda: self._events.saves, group=max_batch, queue_max=queue_max
         )
+        self._was_away = False
+        self.after_outage: Callable[[], None] = lambda: None
         self.figures = WriterFigures(spool=self._backlog.figures)
         self.commit_seconds = Latencies()
 
@@ -310,6 +315,7 @@ class Writer(Service):
     async def _pause(self, error: Exception, delay: float) -> float:
         """Wait before the next try; gives the delay after that."""
         self.figures.retries += 1
+        self._was_away = self._was_away or getattr(error, "code", None) not in LOCKED
         text = str(error)
         if text != self.figures.last_error:
             self.figures.last_error = text
@@ -343,6 +349,9 @@ class Writer(Service):
         figures.committed += len(changes)
         figures.largest_batch = max(figures.largest_batch, len(changes))
         figures.last_error = None
+        if self._was_away:
+            self._was_away = False
+            self.after_outage()
         self._events.add(opened)
         for change in changes:
             if not isinstance(change, OpenEvent | ClipSaved | CloseEvent):

@@ -116,3 +116,16 @@ def test_our_names():
     assert not any(
         is_our_name(7, name) for name in ("", "8-video.mkv", "7-video.mp4", "incomplete.mkv", "a/7-video.mkv")
     )
+
+
+@pytest_twisted.ensureDeferred
+async def test_in_the_hour_that_comes_twice_an_open_event_began_in_the_second_if_that_had_come(site):
+    # Sydney: 2026-04-05, 03:00 is 02:00 once more.
+    first = at("2026-04-05 02:30:00")
+    places = await site.write(opening(handle="open", start_us=first), opening(handle="over", start_us=first))
+    await site.write(closing("over", video_name=places["over"].video_name), places=places)
+    made = await reader(site)
+    ids = await site.database.interact(made.ids_after, 0)
+    for now_us, second in ((None, False), (first + 60 * SECOND, False), (first + 3660 * SECOND, True)):
+        rows = await site.database.interact(attrs.evolve(made, now_us=now_us).rows, ids)
+        assert [row.start_us - first for row in rows] == [3600 * SECOND if second else 0, 0]

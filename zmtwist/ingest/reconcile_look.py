@@ -157,7 +157,7 @@ class Look:
         return {row.event_id: row for row in await self._rows(await self._reader(own), event_ids)}
 
     async def _reader(self, own: Mapping[int, Own]) -> Reader:
-        return Reader(await self._database.schema(), self._site, own, self._zone, self._event_name)
+        return Reader(await self._database.schema(), self._site, own, self._zone, self._event_name, self._wall())
 
     async def _rows(self, reader: Reader, event_ids: Sequence[int]) -> list[LeftRow]:
         rows: list[LeftRow] = []

@@ -88,6 +88,8 @@ class Reader:
     own: Mapping[int, Own]
     zone: tzinfo | None = None
     event_name: str | None = None
+    now_us: int | None = None
+    """In the hour that autumn repeats, an open event began in the second, if that had come by then; else the first is meant."""
 
     def storages(self, sql: Sql) -> list[Storage]:
         """All places where our events may lie: what a monitor recorded to before is not lost with its setting."""
@@ -176,7 +178,9 @@ class Reader:
         scheme: Any = str(row[3]) if str(row[3]) in SCHEMES else "Shallow"  # what ZoneMinder takes any other word for
         start = row[4] if isinstance(row[4], datetime) else datetime.fromisoformat(str(row[4]))
         start = start.replace(microsecond=0)
-        start_us = round(start.replace(tzinfo=self.zone).timestamp()) * SECOND
+        first, second = (round(start.replace(tzinfo=self.zone, fold=fold).timestamp()) * SECOND for fold in (0, 1))
+        is_second = row[5] is None and self.now_us is not None and first < second <= self.now_us
+        start_us = second if is_second else first
         directory, link, marker = directory_of(attrs.evolve(storage, scheme=scheme), monitor_id, event_id, start)
         modern, monitor = self.schema.modern, self.own[monitor_id].monitor
         return EventPlace(

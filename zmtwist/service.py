@@ -36,6 +36,7 @@ from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.fleet.zmdc import Zmdc
 from zmtwist.guard import Guards
+from zmtwist.ingest.given import highest_given
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import options_of
 from zmtwist.ingest.reconcile import Reconciler
@@ -206,9 +207,10 @@ class ZmNext(Service):
                 "give both the same, or set [zmnext.ingest] timezone to the server's",
                 trouble=clocks.trouble,
             )
+        store = EventStore(self.database, zone=zone, event_name=config.ingest.event_name, site=self._site)
         self.ingest = Ingest(
             self._reactor,
-            EventStore(self.database, zone=zone, event_name=config.ingest.event_name, site=self._site),
+            store,
             self,
             self.disk,
             Spool(self._spool_thread, settings.spool_dir),
@@ -223,7 +225,10 @@ class ZmNext(Service):
             guards=self._guards,
         )
         self.ingest.startService()
-        await self.ingest.resume(await self._from_database(self.catalog.monitors))
+        monitors = await self._from_database(self.catalog.monitors)
+        given = await highest_given(self._reactor, self._looks, monitors)
+        await self._from_database(lambda: store.go_on_above(given))
+        await self.ingest.resume(monitors)
         self.recovery = Reconciler(
             self._reactor,
             self.database,

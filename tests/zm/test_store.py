@@ -437,3 +437,13 @@ async def test_an_id_that_a_lost_event_had_and_another_monitors_has_now_is_not_w
         await site.write(closing("b", disk_bytes=77), places=taken)
     assert site.event(other["x"].event_id)["EndDateTime"] is None
     assert any("deleted while they were recorded" in formatEvent(event) for event in logged)
+
+
+@pytest_twisted.ensureDeferred
+async def test_ids_go_on_above_what_storages_show_unless_that_makes_no_sense(site):
+    before = (await site.write(opening(handle="a")))["a"].event_id
+    await site.store.go_on_above(before + 5)
+    assert (await site.write(opening(handle="b")))["b"].event_id == before + 6
+    await site.store.go_on_above(2_000_000_000)
+    await site.store.go_on_above(before)
+    assert (await site.write(opening(handle="c")))["c"].event_id == before + 7

@@ -44,8 +44,7 @@ def open_events(
     changes = [change for change, _ in opened]
     inserts = [_event(change, _monitor(change, monitors), schema, zone) for change in changes]
     if above is not None:
-        highest = sql.one("SELECT COALESCE(MAX(Id), 0) FROM Events")
-        first_id = 1 + max(above, int(highest[0]) if highest else 0)
+        first_id = 1 + max(above, highest_id(sql))
         inserts[0] = _event(changes[0], _monitor(changes[0], monitors), schema, zone, event_id=first_id)
     if above is not None or sql.dialect.name == "sqlite" or schema.insert_trigger is None:
         event_ids = sql.run_all(inserts)
@@ -77,6 +76,12 @@ def _monitor(change: OpenEvent, monitors: Mapping[int, Monitor]) -> Monitor:
         return monitor
     scheme: Any = there.scheme
     return attrs.evolve(monitor, storage=Storage(id=there.id, path=there.path, scheme=scheme))
+
+
+def highest_id(sql: Sql) -> int:
+    """The highest id of any event that is there, 0 without any."""
+    found = sql.one("SELECT COALESCE(MAX(Id), 0) FROM Events")
+    return int(found[0]) if found else 0
 
 
 def first_notes(change: OpenEvent, schema: Schema) -> str:

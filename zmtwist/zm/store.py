@@ -19,6 +19,7 @@ from zmtwist.zm.errors import CommitLost, DatabaseError, Refused, Retryable, Uns
 from zmtwist.zm.events import Batch, GivenAgain, write
 from zmtwist.zm.found import Search, find_opened
 from zmtwist.zm.landing import add_to_storage, landed
+from zmtwist.zm.openings import highest_id
 from zmtwist.zm.paths import EventPlace
 from zmtwist.zm.pool import Database
 from zmtwist.zm.written import Written
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 log = Logger()
 
 DUPLICATE = 1062
+
+MOST_LOST = 1_000_000
+"""More events than this no replica lags behind, nor does a backup of some days ago."""
 
 
 @implementer(IEventStore)
@@ -57,6 +61,10 @@ class EventStore:
         self._note(places)
         batch = Batch(changes, places, monitors, self._zone, self._event_name, self._highest)
         return Deferred.fromCoroutine(self._commit(batch))
+
+    def go_on_above(self, event_id: int) -> Deferred[None]:
+        """No event is to have this id, or a lower one, that has none yet. One that is far above all in the database is not believed in."""
+        return Deferred.fromCoroutine(self._go_on_above(event_id))
 
     def landed(self, unsure: Unsure) -> Deferred[bool]:
         """See `IEventStore.landed`. False as well for a batch that left nothing to tell by: that one may be written twice."""
@@ -103,6 +111,11 @@ class EventStore:
             raise Refused(f"a batch that makes no sense: {error!r}") from error
         self._afterwards(written)
         return written.places
+
+    async def _go_on_above(self, event_id: int) -> None:
+        highest = await self._database.interact(highest_id)
+        if highest < event_id <= highest + MOST_LOST:
+            self._highest = max(self._highest, event_id)
 
     async def _raised(self, batch: Batch) -> Written:
         try:

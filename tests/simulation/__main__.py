@@ -28,7 +28,6 @@ def main() -> int:
         "seeds", type=seeds, nargs="?", default=range(0), help="FIRST..END (END is not one of them), or how many"
     )
     parser.add_argument("--seed", type=int, action="append", default=[], help="run this one, and tell all that happens")
-    parser.add_argument("--all", action="store_true", help="with the faults that are known to find defects, too")
     parser.add_argument(
         "--story", choices=STORIES, action="append", default=[], help="one of `stories`, and all that happens in it"
     )
@@ -38,7 +37,7 @@ def main() -> int:
     begun = time.monotonic()
     with little_garbage():
         for seed in (*options.seed, *options.seeds):
-            world = simulate(seed, all_faults=options.all).world
+            world = simulate(seed).world
             if seed in options.seed:
                 print("\n".join(world.trace))
             if world.violations:

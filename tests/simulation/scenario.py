@@ -18,7 +18,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from tests.simulation import invariants
 from tests.simulation.clips import measurer
 from tests.simulation.database import Server
-from tests.simulation.faults import FAULTS, PENDING
+from tests.simulation.faults import FAULTS
 from tests.simulation.machine import Machine
 from tests.simulation.rows import without_rows
 from tests.simulation.storage import Storage
@@ -59,11 +59,9 @@ class Simulation:
 
     # The course of things.
 
-    def run(self, *, all_faults: bool = False) -> None:
+    def run(self) -> None:
         """Faults in a random order, then rest."""
         names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
-        if not all_faults:
-            weights = [0 if name in PENDING else weight for name, weight in zip(names, weights, strict=True)]
         world = self.world
         self._start()
         self._pass(world.chance.uniform(1.0, 3.0))
@@ -97,15 +95,20 @@ class Simulation:
         world = self.world
         self._heal()
         self._holds()
-        if any(storage.was_replaced for storage in world.storages.values()):
+        replaced = any(storage.was_replaced for storage in world.storages.values())
+        if replaced:
             self._pass(RESTART_SECONDS)  # by then the log asks for it
             self._stop()
             self._start()
+        if replaced or world.failed_over:
+            for machine in self.machines:
+                machine.recover()
         self._settle()
         if not world.violations:
             self._stop()
-        if not world.violations and without_rows(world, self.server):
-            # What was recorded while the service stopped, and not heard, the next start finds.
+        opened_again = world.failed_over and self.server.rows("SELECT 1 FROM Events WHERE EndDateTime IS NULL")
+        if not world.violations and (opened_again or without_rows(world, self.server)):
+            # What was recorded while the service stopped, and not heard, the next start finds; and what a replica knew as open.
             self._start()
             self._settle()
             self._stop()
@@ -245,7 +248,6 @@ def simulate(
     *,
     course: Callable[[Simulation], None] | None = None,
     season: str | None = None,
-    all_faults: bool = False,
 ) -> Simulation:
     """Run one seed, be it of a given course, in a directory of its own that is gone afterwards. Many are quicker in `little_garbage`."""
     directory = Path(tempfile.mkdtemp(prefix="zmtwist-simulation-", dir=FAST if os.access(FAST, os.W_OK) else None))
@@ -263,7 +265,7 @@ def simulate(
     try:
         with _measured(world), _zone(world.zone):
             if course is None:
-                simulation.run(all_faults=all_faults)
+                simulation.run()
             else:
                 simulation.follow(course)
     finally:

@@ -68,6 +68,7 @@ def a_worker_that_is_back_during_a_look(simulation: Simulation) -> None:
 def a_storage_that_changes(simulation: Simulation) -> None:
     """A monitor is to record elsewhere, and the service is killed: clips in the storage before were never looked at again."""
     for storage_id in (2, 1, 2):
+        simulation.world.excused += 1
         simulation.change(RECORDS, "StorageId", storage_id)
         simulation.world.pass_time(0.2)
         simulation.disturb()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from tests.simulation.workers import Orphan, Worker
 
 SECOND = 1_000_000
+TRUE_TIME = re.compile(r"\.bad-\d+")
+"""A damaged spool is put aside under a name with the true time in it."""
+
 TWO_MACHINES = 0.15
 
 SEASONS = {
     "none": (0.8, "UTC", datetime(2026, 11, 22, 9, 10, 50, tzinfo=UTC)),
-    "autumn": (0.0, "Europe/Berlin", datetime(2026, 10, 25, 0, 59, 30, tzinfo=UTC)),
+    "autumn": (0.1, "Europe/Berlin", datetime(2026, 10, 25, 0, 59, 30, tzinfo=UTC)),
     "spring": (0.1, "Europe/Berlin", datetime(2027, 3, 28, 0, 59, 30, tzinfo=UTC)),
 }
 """How often, the zone of hosts and database, and when it is at first: in some, daylight saving begins or ends within a minute."""
@@ -79,9 +83,12 @@ class World(Clock):
         self.zone_changes = season != "none"
         self.start_us = round(start.timestamp()) * SECOND
         self.failed_over = False
+        self.excused = 0
+        """Events without a clip that there may be: of clips that were recorded elsewhere, or at another time, than their rows say."""
         self.rolled_back: set[int] = set()
         """Events of which a replica that took over had the row, but not all frames."""
         self.stepped_us = 0
+        self.set_back = False
         self.calm = False
         self.troubles = Troubles()
         self.trace: list[str] = []
@@ -101,7 +108,7 @@ class World(Clock):
         return self.start_us + round((self.rightNow - 1_000.0) * SECOND) + self.stepped_us
 
     def tell(self, text: str) -> None:
-        text = text.replace(str(self.directory), "")
+        text = TRUE_TIME.sub(".bad", text.replace(str(self.directory), ""))
         self.trace.append(f"{self.rightNow - 1_000.0:9.4f} {text}")
 
     def never(self, text: str) -> None:

@@ -45,6 +45,8 @@ def change_function(simulation: Simulation) -> None:
 
 
 def change_storage(simulation: Simulation) -> None:
+    """What its worker records until it is replaced lies where it lay before."""
+    simulation.world.excused += 1
     simulation.change(
         simulation.some_monitor(), "StorageId", simulation.world.chance.choice(list(simulation.world.storages))
     )

@@ -12,6 +12,7 @@ from tests.simulation.world import SECOND
 if TYPE_CHECKING:
     from tests.simulation.scenario import Simulation
 
+DAY = 86_400.0
 UNWRITTEN_SECONDS = 20.0
 """What was written so short a time before a power cut may not be on the disk."""
 
@@ -58,9 +59,15 @@ def hand_over(simulation: Simulation) -> None:
 
 
 def set_clock(*seconds: float) -> Strike:
-    """The wall clock is set, by one of these."""
+    """The wall clock is set, by one of these. Not by days once it was set back: then no time tells which clips are being recorded."""
 
     def strike(simulation: Simulation) -> None:
+        world = simulation.world
+        if max(seconds) >= DAY and world.set_back:
+            return
+        world.set_back = world.set_back or min(seconds) <= -10.0
+        simulation.disturb()
+        simulation.world.excused += len(simulation.world.living())
         step = simulation.world.chance.choice(seconds)
         simulation.world.tell(f"the clock is set: {step:+g} s")
         simulation.world.stepped_us += round(step * SECOND)
@@ -110,7 +117,7 @@ FAULTS: Faults = {
     "we hand over": (1, hand_over),
     "the clock is set": (1, set_clock(-1.0, 0.5, 3.0, 40.0)),
     "the clock jumps forward": (1, set_clock(90.0, 3600.0)),
-    "the clock jumps by days": (1, set_clock(2 * 86_400.0, 40 * 86_400.0)),
+    "the clock jumps by days": (1, set_clock(2 * DAY, 40 * DAY)),
     "the clock jumps back": (1, set_clock(-3600.0, -90.0, -10.0)),
     "the power is cut": (2, cut_power),
     "the power is cut, and clips are torn": (2, lambda simulation: cut_power(simulation, tear=True)),

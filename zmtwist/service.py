@@ -224,6 +224,7 @@ class ZmNext(Service):
             budgets=self.budgets,
             guards=self._guards,
         )
+        self.ingest.settler.roots = lambda: self.catalog.roots
         self.ingest.startService()
         monitors = await self._from_database(self.catalog.monitors)
         given = await highest_given(self._reactor, self._looks, monitors)

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 
 from tests.fleet.doubles import Stage, reconcile, wanted
@@ -153,3 +153,14 @@ def test_an_error_of_the_storage_is_a_reason_not_to_start_a_worker_there(tmp_pat
     failure = storages.look(str(tmp_path)).addErrback(lambda failure: failure).result
     assert failure.check(CannotSpawn)
     assert failure.value.reason == f"the storage {tmp_path} can't be looked at: Stale file handle"
+
+
+def test_one_that_can_not_be_looked_at_is_told_with_what_the_system_says() -> None:
+    storages = Storages(Clock(), lambda look: maybeDeferred(look))  # type: ignore[arg-type]
+    loop = "/proc/self/fd/../cwd/" + "x/" * 3000
+    answer = storages.look(loop)
+    failed = []
+    answer.addErrback(failed.append)
+    (failure,) = failed
+    failure.trap(CannotSpawn)
+    assert "can't be looked at: File name too long" in str(failure.value)

@@ -235,7 +235,7 @@ def test_a_clip_goes_to_the_open_row_and_not_to_an_earlier_closed_one():
     assert [(type(a), a.row) for a in actions if not isinstance(a, Report)] == [(CloseFromFile, event)]
 
 
-@pytest.mark.parametrize("opened", [3 - 0.5, PRE_ROLL + 3, -3])
+@pytest.mark.parametrize("opened", [2, PRE_ROLL - 2, PRE_ROLL + 2, -2])
 def test_a_row_that_was_closed_without_a_clip_gets_none_of_another_second(opened):
     assert kinds(scene([row(ended=True, clip=False)], strays=[stray(opened)])) == [MakeEvent]
 

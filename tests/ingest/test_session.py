@@ -225,6 +225,13 @@ def test_an_opening_that_was_read_late_is_still_the_one_of_its_clips_name():
     assert [c.handle for c in more] == [changes[0].handle]
 
 
+def test_a_clock_that_was_set_back_makes_no_clip_begin_long_before_its_opening():
+    _, changes = walk(session(zone=UTC, pre_roll_us=5_000_000), [saved(-80, own(0), 9, 90)])
+    assert changes[0].start_us == us(0)
+    _, changes = walk(session(zone=UTC, pre_roll_us=5_000_000), [saved(-80, own(0), 9, 90, cause="motion")])
+    assert changes[0].start_us == us(-5)
+
+
 def test_two_clips_of_one_second_are_saved_in_the_order_of_their_openings():
     state, _ = walk(session(zone=UTC), [opening(0.1, "a"), opening(0.9, "b")])
     first, second = (clip.handle for clip in state.clips)

@@ -59,7 +59,7 @@ def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     assert [change.handle for change in closed] == ["3.r.20", "3.r.21"]
 
 
-def settled(root, path, told=None):
+def settled(root, path, told=None, roots=()):
     """The close that comes of a save of that path, for an event whose clip was opened at 09:10:50; and how often a look was put off."""
     closed, clock = [], Clock()
 
@@ -70,6 +70,7 @@ def settled(root, path, told=None):
     session = SimpleNamespace(codec_id=27, options=SimpleNamespace(pre_roll_us=0, zone=UTC))
     disk = SimpleNamespace(run=maybeDeferred)
     settling = Settling(clock, disk, storages, lambda _: session, lambda _, changes: closed.extend(changes))
+    settling.roots = lambda: roots
     Deferred.fromCoroutine(settling.settle(told or saved(7, path), place_in(root)))
     (close,) = closed or [None]
     return close, len(clock.getDelayedCalls())
@@ -135,3 +136,18 @@ def test_what_a_worker_counts_of_a_clip_with_refused_frames_gives_way_to_what_is
     seen, _ = settled(root, path, replace(said, doubtful=True))
     assert (seen.frames, seen.settle) == (20, True)
     assert seen.length_us < 10_000_000
+
+
+def test_a_clip_in_the_storage_that_its_worker_was_told_of_moves_to_its_events(root, tmp_path):
+    before = tmp_path / "before"
+    clip = record(before / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv", 5)
+    close, _ = settled(root, str(clip))
+    assert close.video_name is None and clip.exists(), "nobody knows of such a storage"
+    (before / "3").mkdir()
+    (root / "3").mkdir(exist_ok=True)
+    close, _ = settled(root, str(clip), roots=[str(before)])
+    assert close.video_name == "7-video.h264.mkv" and not clip.exists()
+    clip = record(before / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv", 5)
+    Path(place_in(root).video_path).unlink()
+    before.rename(tmp_path / "away")
+    assert settled(root, str(clip), roots=[str(before)]) == (None, 1), "it is waited for"

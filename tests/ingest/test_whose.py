@@ -10,11 +10,12 @@ import pytest
 from tests.ingest.places import place_in
 from zmtwist.ingest.whose import may_hold
 
-ROOT = Path("/srv/e")
+ROOTS = ("/srv/old/",)
 MINE = [
     "/srv/e/2026-11-22/event-Monitor-3-0-09-10-50.mkv",
     "/srv/e/2026-11-22/event-Monitor-3-1-09-10-52-2.mkv",
     "/srv/e//2026-11-22/event-Monitor-3-0-09-10-55.mkv",
+    "/srv/old/2026-11-22/event-Monitor-3-0-09-10-50.mkv",
     "{directory}/7-video.mkv",
     "{directory}/7-video.hevc.mkv",
 ]
@@ -27,6 +28,7 @@ OTHERS = [
     "/srv/e/2026-11-22/event-Monitor-3-0-09-20-50.mkv",
     "/srv/e/../f/2026-11-22/event-Monitor-3-0-09-10-50.mkv",
     "/srv/f/2026-11-22/event-Monitor-3-0-09-10-50.mkv",
+    "/srv/old/3/2026-11-22/7/7-video.mkv",
     "{directory}/77-video.mkv",
     "{directory}/7-video.mp4",
     "{directory}/../8/7-video.mkv",
@@ -38,6 +40,6 @@ OTHERS = [
 def test_a_clip_is_an_events_by_name_and_place_alone(scheme, root):
     place = place_in(Path(root), scheme=scheme)
     for path in MINE:
-        assert may_hold(path.format(directory=place.directory), place, 0, UTC), path
+        assert may_hold(path.format(directory=place.directory), place, ROOTS, 0, UTC), path
     for path in OTHERS:
-        assert not may_hold(path.format(directory=place.directory), place, 0, UTC), path
+        assert not may_hold(path.format(directory=place.directory), place, ROOTS, 0, UTC), path

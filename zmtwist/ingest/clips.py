@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -43,33 +44,42 @@ class SettledClip:
     moved: bool = False
 
 
-def settle_clip(place: EventPlace, told: str) -> SettledClip:
+def settle_clip(place: EventPlace, told: str, roots: Collection[str] = ()) -> SettledClip:
     """See that the clip of `place` is where ZoneMinder looks for it; `told` is where the worker says it is ("" if it said nothing).
 
-    A file elsewhere under the storage's root is moved in, with its sidecar. Never overwrites a file, never touches one outside the
-    root. Raises `ClipMissing`, `ClipForeign` or `OSError`, the latter also where the storage does not look mounted.
+    A file elsewhere under the storage's root, or another one of `roots`, is moved in, with its sidecar. Never overwrites a file, never
+    touches one outside of them. Raises `ClipMissing`, `ClipForeign` or `OSError`, the latter also where the storage does not look mounted.
     """
     wanted = Path(place.video_path)
     moved = False
     if not _has_content(wanted):
         source = Path(told) if told else wanted
         if source == wanted or not _has_content(source):
-            see_root(place.root)
+            for root in {place.root, *_roots_of(told, roots)}:
+                see_root(root)
             raise ClipMissing(f"no clip at {wanted}" + (f" nor at {source}" if source != wanted else ""))
-        root = Path(place.root).resolve()
-        if not source.resolve().is_relative_to(root):
-            raise ClipForeign(f"{source} is not under the storage {root}")
-        make_directories(root, Path(place.directory))
+        if not _lies_in(source, place.root, *roots):
+            raise ClipForeign(f"{source} is not under the storage {place.root}")
+        make_directories(Path(place.root), Path(place.directory))
         move(source, wanted)
         moved = True
     if told and Path(told) != wanted and not Path(told).exists():
         # The sidecar lies beside the name that the clip had when it was closed; where there is a clip of that name, it is that one's.
         sidecar = Path(told + ".json")
-        if sidecar.is_file() and sidecar.resolve().is_relative_to(Path(place.root).resolve()):
+        if sidecar.is_file() and _lies_in(sidecar, place.root, *roots):
             with contextlib.suppress(FileExistsError):  # the clip has one, and a second try would find no other
                 move(sidecar, Path(str(wanted) + ".json"))
     mark_directory(place)
     return SettledClip(str(wanted), directory_bytes(Path(place.directory)), moved)
+
+
+def _roots_of(told: str, roots: Collection[str]) -> list[str]:
+    return [root for root in roots if told and Path(told).is_relative_to(root)]
+
+
+def _lies_in(path: Path, *roots: str) -> bool:
+    """Whether a file really lies in one of these storages, wherever links lead."""
+    return any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots)
 
 
 def root_state(root: str) -> RootState:

@@ -197,7 +197,7 @@ class _Root:
         second."""
         pre_roll = self._before(row)
         if row.ended and not row.video:
-            return any(abs(stray.opened_us - row.start_us - before) <= SLACK_US for before in (0, pre_roll))
+            return any(abs(stray.opened_us - row.start_us - before) <= SECOND for before in (0, pre_roll))
         return opened_in(row.start_us, pre_roll, stray.opened_us)
 
     def _clip_of(self, row: LeftRow) -> Found | None:

@@ -31,7 +31,7 @@ from zmtwist.ingest.data import Room, data_of
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.ownname import is_path, own_name
-from zmtwist.ingest.whose import clip_saved, nobodys
+from zmtwist.ingest.whose import LONGEST_PRE_ROLL_US, clip_saved, nobodys, pre_roll_of
 from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets, StreamState
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.messages import Event
@@ -173,7 +173,7 @@ class Session(msgspec.Struct, frozen=True):
         changes: list[Change] = []
         if clip is None:  # its opening was never heard
             session, changes = self._close_unheard(at_us) if self._recording else (self, [])
-            start = self._start_of_unheard(saved.path, at_us, duration_us)
+            start = self._start_of_unheard(saved, at_us, duration_us)
             session, opened = session._open(start, saved.cause or "continuous", until_us=at_us)
             changes += opened
             clip = session.clips[-1]
@@ -205,16 +205,16 @@ class Session(msgspec.Struct, frozen=True):
         over = replace(clip, last_frame=min(clip.last_frame, frames), event_id=clip.event_id or saved.event_id)
         return session._without([Ended(over, at_us, saved.path)]), changes
 
-    def _start_of_unheard(self, path: str, at_us: int, duration_us: int) -> int:
-        """When a clip began whose opening was not heard. By its length, unless the camera went quiet before the save; then the name that
-        the worker gave it tells."""
+    def _start_of_unheard(self, saved: RecordingSaved, at_us: int, duration_us: int) -> int:
+        """When a clip began whose opening was not heard. By its length, unless the camera went quiet before the save, or the clock was set;
+        then the name that the worker gave it tells."""
         latest_us = at_us - duration_us
-        named = own_name(path, self.options.zone, at_us)
+        named = own_name(saved.path, self.options.zone, at_us)
         if named is None or named.monitor_id != self.monitor_id:
             return latest_us
-        if not named.opened_us + SECOND < latest_us < named.opened_us + DAY_US:
+        if named.opened_us - LONGEST_PRE_ROLL_US <= latest_us <= named.opened_us + SECOND:
             return latest_us
-        return named.opened_us - self.options.pre_roll_us
+        return named.opened_us - pre_roll_of(cause_of(saved.cause or "continuous"), self.options.pre_roll_us)
 
     @property
     def _recording(self) -> list[Clip]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ SETTLED_AT_ONCE = 2
 
 class Settling:
     """Storage that is away, full, read-only or not the right one is waited for, not given up. `submit` takes the closes;
-    `after_lost` hears of monitors one of whose clips was not found where it should be."""
+    `roots` gives those of all storages; `after_lost` hears of monitors one of whose clips was not found where it should be."""
 
     log = Logger()
 
@@ -46,6 +46,7 @@ class Settling:
         self._storages = storages
         self._session = session
         self._submit = submit
+        self.roots: Callable[[], Collection[str]] = tuple
         self.after_lost: Callable[[int], None] = lambda _monitor_id: None
         self._measuring = DeferredSemaphore(MEASURED_AT_ONCE)
         self._settled_at: dict[str, DeferredSemaphore] = defaultdict(lambda: DeferredSemaphore(SETTLED_AT_ONCE))
@@ -56,7 +57,9 @@ class Settling:
         # The first clip of a run opens before the worker has told its codec.
         session = self._session(place.monitor_id)
         place = with_codec(place, session.codec_id)
-        if saved.path and not may_hold(saved.path, place, session.options.pre_roll_us, session.options.zone):
+        if saved.path and not may_hold(
+            saved.path, place, self.roots(), session.options.pre_roll_us, session.options.zone
+        ):
             self.log.warn(
                 "monitor {monitor_id}: {path} can't be the clip of event {event_id}, which is looked for",
                 monitor_id=place.monitor_id,
@@ -99,7 +102,7 @@ class Settling:
     async def _settled(self, saved: ClipSaved, place: EventPlace) -> SettledClip:
         """Raises ClipMissing only for a clip that is missing on the storage which it was recorded to, else OSError."""
         try:
-            return await self._settled_at[place.root].run(self._disk.run, settle_clip, place, saved.path)
+            return await self._settled_at[place.root].run(self._disk.run, settle_clip, place, saved.path, self.roots())
         except ClipMissing as error:
             if await self._storages.doubted(place.root):
                 raise OSError(f"{error}: another disk is mounted at {place.root}") from None

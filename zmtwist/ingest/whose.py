@@ -6,7 +6,7 @@ directory of an event under a name with that event's id in it. Whatever lies els
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import tzinfo
 from posixpath import basename, dirname, normpath
 
@@ -40,13 +40,17 @@ def pre_roll_of(cause: str | None, pre_roll_us: int) -> int:
     return 0 if trigger == CAUSES["continuous"] else pre_roll_us
 
 
-def may_hold(path: str, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> bool:
-    """Whether a file of this name can be the clip of the event at `place`. Wide in time, for a start may have been put right since."""
-    path, root = normpath(path), normpath(place.root)
+def may_hold(path: str, place: EventPlace, roots: Collection[str], pre_roll_us: int, zone: tzinfo | None) -> bool:
+    """Whether a file of this name can be the clip of the event at `place`. Wide in time, for a start may have been put right since.
+
+    Under its worker's own name it may be in another storage, of the `roots` that there are: in that which the worker was told of.
+    """
+    path = normpath(path)
     if dirname(path) == normpath(place.directory):
         return is_our_name(place.event_id, basename(path))
     latest = place.start_us + pre_roll_us + LONGEST_PRE_ROLL_US
-    named = own_name(path, zone, latest) if dirname(dirname(path)) == root else None
+    known = dirname(dirname(path)) in {normpath(root) for root in (place.root, *roots)}
+    named = own_name(path, zone, latest) if known else None
     return (
         named is not None
         and named.monitor_id == place.monitor_id

@@ -58,6 +58,7 @@ class Reading:
     """
 
     monitors: tuple[Monitor, ...]
+    storages: tuple[Storage, ...]
     unreadable: Mapping[int, str]
     bad_storages: Mapping[int, str]
     values: Values
@@ -66,7 +67,10 @@ class Reading:
 
 @implementer(ICatalog)
 class Catalog:
-    """Reads monitors anew each time they are asked for. `values`, `names`, `unreadable` and `server_id` are those of the last read."""
+    """Reads monitors anew each time they are asked for.
+
+    `values`, `names`, `roots` (of all storages), `unreadable` and `server_id` are those of the last read.
+    """
 
     def __init__(self, database: Database, site: Site) -> None:
         self._database = database
@@ -74,6 +78,7 @@ class Catalog:
         self.unreadable: Mapping[int, str] = {}
         self._bad_storages: Mapping[int, str] = {}
         self.names: Mapping[int, str] = {}
+        self.roots: frozenset[str] = frozenset()
         self.values = Values()
         self.server_id = site.server_id
 
@@ -93,6 +98,7 @@ class Catalog:
                 log.warn("storage {storage_id} is left out: {reason}", storage_id=storage_id, reason=reason)
         self.unreadable, self._bad_storages, self.values = reading.unreadable, reading.bad_storages, reading.values
         self.names = {monitor.id: monitor.name for monitor in reading.monitors}
+        self.roots = frozenset(storage.path for storage in reading.storages)
         self.server_id = reading.server_id
         return reading.monitors
 
@@ -121,7 +127,8 @@ def read(sql: Sql, schema: Schema, site: Site) -> Reading:
         monitors.append(
             Monitor(**fields, storage=storage, zones=tuple(zones.get(number, ())), graph_json=graphs.get(number))
         )
-    return Reading(tuple(monitors), unreadable, bad_storages, values, server_id)
+    everywhere = (*storages.values(), events_storage(site))
+    return Reading(tuple(monitors), everywhere, unreadable, bad_storages, values, server_id)
 
 
 def own_server(sql: Sql, schema: Schema, site: Site) -> int | None:

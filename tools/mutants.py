@@ -25,6 +25,9 @@ LIST = Path(__file__).with_suffix(".toml")
 SECONDS = 900
 """An edit whose tests take longer has been found: they hang."""
 
+TRIES = 3
+"""So often are tests run that somebody has killed."""
+
 FAILED_TESTS = 1
 """pytest's status where tests failed; others mean that they could not be run."""
 
@@ -57,12 +60,15 @@ def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     """pytest's status and output in that tree; the status of failed tests where they take too long."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS, errors="replace"
-        )
-    except subprocess.TimeoutExpired:
-        return FAILED_TESTS, "they took too long"
+    for _ in range(TRIES):
+        try:
+            done = subprocess.run(
+                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=SECONDS, errors="replace"
+            )
+        except subprocess.TimeoutExpired:
+            return FAILED_TESTS, "they took too long"
+        if done.returncode >= 0:
+            break
     return done.returncode, done.stdout + done.stderr
 
 
@@ -119,7 +125,7 @@ def main() -> int:
         status, said = run_tests(tree, tests)
         trees.put(tree)
         if status:
-            print(f"{said[-3000:]}\nthe tests fail without any edit")
+            print(f"{said[-3000:]}\nthe tests fail without any edit: status {status}")
             return 1
         survivors = []
         for mutant, (status, said) in zip(chosen, pool.map(lambda m: try_one(m, trees), chosen), strict=True):
@@ -128,7 +134,7 @@ def main() -> int:
             if not found:
                 survivors.append(mutant)
                 if status:
-                    print(said[-2000:])
+                    print(f"{said[-2000:]}\nthe tests could not be run: status {status}")
     print(f"{len(chosen)} mutants, {len(survivors)} that no test found")
     for mutant in survivors:
         print(f"  {mutant.name}: {mutant.file}, {' '.join(mutant.tests)}")

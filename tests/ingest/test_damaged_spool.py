@@ -182,6 +182,16 @@ def test_a_log_beside_a_file_that_was_emptied_is_not_dropped(spools, tmp_path, s
     ).read_bytes()
 
 
+@pytest.mark.parametrize("place", range(0, 1200, 7))
+def test_tables_whose_definitions_are_damaged_are_known_by_what_they_should_be(spools, tmp_path, place):
+    """SQLite's own words about it hold bytes that are no text."""
+    directory = spools[False].copy(tmp_path / "damaged")
+    whole = (directory / NAME).read_bytes()
+    (directory / NAME).write_bytes(whole[: PAGE - place - 4] + b"\xe1\x8d\xeb\xff" + whole[PAGE - place :])
+    found = read_all(directory)
+    assert found.groups == list(range(DONE + 1, GROUPS + 1))
+
+
 def test_an_emptied_file_without_a_log_is_said(tmp_path):
     (tmp_path / NAME).touch()
     assert read_all(tmp_path).left.damage.changes == 0

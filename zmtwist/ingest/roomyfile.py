@@ -203,6 +203,8 @@ _PASSING = frozenset(
 
 def is_damage(error: Exception) -> bool:
     """Whether the file makes no sense, and never will: not where it can't be read or written at the moment."""
+    if isinstance(error, UnicodeDecodeError):  # what SQLite says of it quotes it
+        return True
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
         return False
     code = getattr(error, "sqlite_errorcode", None)  # none: Python's own, of a text that is none, or ours

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.ingest.places import place_in
-from zmtwist.ingest.whose import may_hold
+from zmtwist.ingest.clip import Clip
+from zmtwist.ingest.options import Options
+from zmtwist.ingest.whose import clip_saved, may_hold
+from zmtwist.wire.details import RecordingSaved
 
 ROOTS = ("/srv/old/",)
 MINE = [
@@ -43,3 +46,14 @@ def test_a_clip_is_an_events_by_name_and_place_alone(scheme, root):
         assert may_hold(path.format(directory=place.directory), place, ROOTS, 0, UTC), path
     for path in OTHERS:
         assert not may_hold(path.format(directory=place.directory), place, ROOTS, 0, UTC), path
+
+
+@pytest.mark.parametrize(("event_id", "handle"), [(7, "a"), (8, "b"), (9, None)])
+def test_a_save_is_of_the_clip_whose_event_its_name_says(event_id, handle):
+    recording = [
+        Clip(handle=name, start_us=0, trigger="continuous", token=name, event_id=number)
+        for name, number in (("a", 7), ("b", 8))
+    ]
+    saved = RecordingSaved(path=f"/srv/e/3/2026-11-22/{event_id}/{event_id}-video.mkv", event_id=7, clip_token="a")
+    clip = clip_saved(saved, 3, recording, (), Options(), 0)
+    assert (clip and clip.handle) == handle

@@ -30,7 +30,7 @@ from zmtwist.fleet.hygiene import prepare_process
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.ledger import Ledger
 from zmtwist.fleet.legacy import Handover, LeaveAlone, Legacy
-from zmtwist.fleet.living import left_running, living
+from zmtwist.fleet.living import OpenFiles, left_running, living
 from zmtwist.fleet.lock import LockFile, say_that_it_ends, take_service_lock
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
@@ -275,13 +275,13 @@ class ZmNext(Service):
                 own[monitor.id] = Own(monitor, round(lead * 1e6))
         return own
 
-    async def _living(self) -> Mapping[int, int]:
-        """Which workers live, and since when (wall time, 0 unknown)."""
+    async def _living(self) -> OpenFiles:
+        """What each living worker has open."""
         run, processes = self._settings.run, self._outside.processes(self._reactor)
         if self.fleet is None:
             return await self.disk.run(left_running, run, processes)
-        here = {told.monitor_id: 0 for told in self.fleet.status() if told.pid is not None}
-        return here | await self.disk.run(living, run, processes)
+        here = {told.monitor_id: told.pid for told in self.fleet.status() if told.pid is not None}
+        return await self.disk.run(living, run, processes, here)
 
     def _legacy(self) -> Legacy:
         """Whoever deals with ZoneMinder's own capture of the cameras."""

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
+import errno
 import os
-import time
+import signal
+import subprocess
 
+import pytest
 from msgspec.structs import replace
 
-from zmtwist.fleet.living import living
+from zmtwist.fleet.living import left_running, living
+from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.procfs import Linux
-from zmtwist.fleet.record import Record, record_path, write_record
+from zmtwist.fleet.record import Record, lock_path, record_path, write_record
 
-
-def test_a_process_tells_since_when_it_runs():
-    seen = Linux(None).look(os.getpid())
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    assert abs(seen.since_us / 1e6 - booted - seen.started / os.sysconf("SC_CLK_TCK")) < 0.1
-    assert seen.since_us <= time.time_ns() // 1000
+NOBODY = 1 << 30
 
 
 def noted(linux, seen, at_us):
@@ -24,16 +23,6 @@ def noted(linux, seen, at_us):
     )  # fmt: skip
 
 
-def test_a_clock_that_was_set_back_does_not_make_a_worker_younger_than_its_clips(tmp_path):
-    linux = Linux(None)
-    seen = linux.look(os.getpid())
-    record = noted(linux, seen, seen.since_us + 60_000_000)  # by the clock as it went then
-    write_record(record_path(str(tmp_path), 3), record)
-    assert abs(living(str(tmp_path), linux)[3] - seen.since_us) < 100_000
-    write_record(record_path(str(tmp_path), 3), replace(record, at_us=5))
-    assert living(str(tmp_path), linux) == {3: 5}
-
-
 def test_a_worker_of_an_earlier_boot_does_not_live_although_its_number_does(tmp_path):
     linux = Linux(None)
     seen = linux.look(os.getpid())
@@ -41,3 +30,50 @@ def test_a_worker_of_an_earlier_boot_does_not_live_although_its_number_does(tmp_
     for changed, lives in (({}, True), ({"boot": "another"}, False), ({"started": seen.started + 1}, False)):
         write_record(record_path(str(tmp_path), 3), replace(record, **changed))
         assert (3 in living(str(tmp_path), linux)) == lives
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that leads a group, and a child of it that has `clip` open and says so."""
+    clip = tmp_path / "clip.mkv"
+    program = f"exec 3>{clip}; echo open; read line; exec 3>&-; mv {clip} {clip}.over; echo closed; read line"
+    shell = subprocess.Popen(
+        ["sh", "-c", f"sh -c '{program}'; true"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert shell.stdout.readline() == "open\n"
+    yield shell, clip
+    with shell:
+        os.killpg(shell.pid, signal.SIGKILL)
+
+
+def test_what_a_worker_and_its_children_have_open_is_told_until_it_is_closed(tmp_path, writer):
+    shell, clip = writer
+    linux = Linux(None)
+    seen = linux.look(shell.pid)
+    write_record(record_path(str(tmp_path), 3), noted(linux, seen, 5))
+    assert str(clip) in living(str(tmp_path), linux)[3]
+    print("", file=shell.stdin, flush=True)
+    assert shell.stdout.readline() == "closed\n"
+    assert not {path for path in living(str(tmp_path), linux)[3] if "clip" in path}
+    assert living(str(tmp_path), linux, {4: os.getpgid(0)}).keys() == {3, 4}
+
+
+def test_what_can_not_be_told_of_a_living_worker_is_none(tmp_path, monkeypatch, writer):
+    shell, _ = writer
+    linux = Linux(None)
+
+    def refuse(_path: object) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    pids = linux._pids()
+    monkeypatch.setattr(linux, "_pids", lambda: pids)
+    monkeypatch.setattr("os.listdir", refuse)
+    assert linux.open_files({shell.pid, NOBODY}) == {shell.pid: None, NOBODY: frozenset()}
+    monkeypatch.undo()
+    with LockFile.take(lock_path(str(tmp_path), 3)):
+        assert left_running(str(tmp_path), linux) == {3: None}, "it has no record"
+    assert left_running(str(tmp_path), linux) == {}

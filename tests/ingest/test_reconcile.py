@@ -43,7 +43,9 @@ SECOND = 1_000_000
 class Life:
     """One run of the service, without its fleet."""
 
-    def __init__(self, zm: Installation, run: str, living: dict[int, int], **options: bool) -> None:
+    def __init__(
+        self, zm: Installation, run: str, recording: dict[int, frozenset[str] | None], **options: bool
+    ) -> None:
         self.zm, self.told = zm, []
         self.database = Database(reactor, parse_url(f"sqlite:///{zm.directory}/zm.db"))
         self.disk = Disk(reactor)
@@ -64,11 +66,13 @@ class Life:
         async def own() -> dict[int, Own]:
             return {monitor.id: Own(monitor) for monitor in await catalog.monitors()}
 
-        async def lives() -> dict[int, int]:
-            return living
+        async def open_files() -> dict[int, frozenset[str] | None]:
+            return recording
 
         self.own = own
-        self.recovery = Reconciler(reactor, self.database, Site(), self.disk, self.ingest, own, lives, wall=wall_us)
+        self.recovery = Reconciler(
+            reactor, self.database, Site(), self.disk, self.ingest, own, open_files, wall=wall_us
+        )
         self.recovery.startService()
 
     def command(self, *_args: object, **_fields: object) -> Deferred:
@@ -109,8 +113,8 @@ def zm(tmp_path):
 def live(zm):
     lives = []
 
-    def begin(living: dict[int, int] | None = None, **options: bool) -> Life:
-        lives.append(Life(zm, f"r{len(lives)}", living or {}, **options))
+    def begin(recording: dict[int, frozenset[str] | None] | None = None, **options: bool) -> Life:
+        lives.append(Life(zm, f"r{len(lives)}", recording or {}, **options))
         return lives[-1]
 
     yield begin
@@ -191,7 +195,7 @@ async def test_everything_at_once_and_then_nothing_more(zm, live):
 async def test_a_clip_that_a_worker_still_records_is_closed_by_its_save(zm, live):
     first = await live().open("a", ago(60))
     clip = record(in_place(zm, first), 40)
-    life = live({1: ago(100)})
+    life = live({1: frozenset({str(clip)})})
     await life.recovery.at_start()
     life.ingest.adopted(1)
     assert life.ingest.in_hand().event_ids == {first}
@@ -208,7 +212,7 @@ async def test_a_save_of_the_next_clip_is_not_taken_for_the_one_that_was_missed(
     """The old clip is finished right after it was seen to be open; its save is heard by nobody."""
     first = await live().open("a", ago(60))
     old = record(in_place(zm, first), 40)
-    life = live({1: ago(100)})
+    life = live({1: frozenset({str(old)})})
     await life.recovery.at_start()
     await life.ingest.resume([one.monitor for one in (await life.own()).values()])
     life.ingest.adopted(1)
@@ -224,7 +228,7 @@ async def test_a_save_of_the_next_clip_is_not_taken_for_the_one_that_was_missed(
 async def test_what_was_finished_while_nobody_listened_is_not_left_open(zm, live):
     first = await live().open("a", ago(60))
     record(in_place(zm, first), 40, sidecar="{}")
-    life = live({1: ago(100)})
+    life = live({1: frozenset()})
     await life.recovery.at_start()
     await until(lambda: zm.events()[0]["EndDateTime"])
     check(zm, first, 40)
@@ -263,7 +267,7 @@ async def test_a_storage_that_hangs_keeps_no_camera_from_starting(zm, live, monk
     monkeypatch.setattr("zmtwist.ingest.reconcile.START_SECONDS", 0.2)
     first = await live().open("a", ago(60))
     record(in_place(zm, first), 10)
-    life = live({1: 0})
+    life = live({1: None})
     real = life.disk.run
     monkeypatch.setattr(life.disk, "run", lambda *_args, **_fields: Deferred())
     await life.recovery.at_start()
@@ -317,12 +321,12 @@ def between(life: Life, monkeypatch: pytest.MonkeyPatch, name: str, happens: Cal
 
 @pytest_twisted.ensureDeferred
 async def test_a_clip_that_a_worker_began_during_the_look_is_the_living_workers(zm, live, monkeypatch):
-    living = {2: ago(100)}
-    life = live(living)
+    recording = {2: frozenset({"/another"})}
+    life = live(recording)
     begun = own_path(zm, ago(0))
     begun.parent.mkdir()
     begun.touch()
-    between(life, monkeypatch, "strays_of", lambda: living.update({1: ago(1)}))
+    between(life, monkeypatch, "strays_of", lambda: recording.update({1: frozenset({str(begun)})}))
     assert (await life.recovery.recover()).plan.actions == ()
     assert begun.exists()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from zmtwist.ingest.hands import InHand
 from zmtwist.ingest.reconcile import AGAIN_SECONDS, GONE_SECONDS, Reconciler
@@ -19,17 +21,18 @@ class Run:
     def __init__(self) -> None:
         self.clock = Clock()
         self.looked_at: list[float] = []
+        self.trouble: Exception = Retryable("away")
         self.ingest: Any = SimpleNamespace(in_hand=InHand, writer=SimpleNamespace(idle=True), settler=SimpleNamespace())
         nothing: Any = None
 
         async def own() -> Mapping[int, Any]:
             self.looked_at.append(self.clock.seconds())
-            raise Retryable("away")
+            raise self.trouble
 
-        async def living() -> Mapping[int, int]:
+        async def open_files() -> Mapping[int, frozenset[str] | None]:
             return {}
 
-        self.recovery = Reconciler(self.clock, nothing, nothing, nothing, self.ingest, own, living, wall=lambda: 0)
+        self.recovery = Reconciler(self.clock, nothing, nothing, nothing, self.ingest, own, open_files, wall=lambda: 0)
         self.recovery.startService()
 
     def wait(self, seconds: float) -> None:
@@ -60,3 +63,14 @@ def test_a_clip_whose_opening_was_held_back_is_looked_for_later_and_many_are_onc
     assert run.looked_at == [AGAIN_SECONDS]
     run.recovery.stopService()
     assert not run.clock.getDelayedCalls()
+
+
+def test_a_disk_that_fails_is_told_as_such_and_tried_again():
+    run = Run()
+    run.trouble = OSError(errno.EIO, "Input/output error", "/x")
+    with capturedLogs() as logs:
+        run.ingest.after_gone(1)
+        run.wait(10 + AGAIN_SECONDS)
+    assert len(run.looked_at) == 2
+    assert [log["log_level"].name for log in logs] == ["warn"] * 2
+    run.recovery.stopService()

@@ -160,46 +160,48 @@ def test_a_stray_becomes_an_event_from_when_its_first_picture_was_taken():
     assert action.start_us == us(95)
 
 
+def writing(*files: Found | str, monitor: int = 3) -> dict[int, frozenset[str]]:
+    """What the monitor's worker has open, below wherever the storage is mounted."""
+    paths = (one if isinstance(one, str) else one.path for one in files)
+    return {monitor: frozenset({"/dev/shm/zm_shmring_3", *(path.replace(ROOT, "/mnt/linked") for path in paths)})}
+
+
 def test_what_a_living_worker_writes_is_left_alone():
-    event = row()
-    assert kinds(scene([event], [clip(event)], living={3: us(-9)})) == [LeaveOpen]
-    assert kinds(scene([event], strays=[stray()], living={3: us(-9)})) == [LeaveOpen]
-    assert kinds(scene([event], living={3: 0})) == [LeaveOpen]
-    assert kinds(scene(strays=[stray()], living={3: us(-9)})) == []
+    event, found = row(), stray()
+    assert kinds(scene([event], [clip(event)], recording=writing(clip(event)))) == [LeaveOpen]
+    assert kinds(scene([event], strays=[found], recording=writing(found))) == [LeaveOpen]
+    assert kinds(scene(strays=[found], recording=writing(found))) == []
+    assert kinds(scene([event], recording=writing(found))) == [LeaveOpen], "it was begun since the look"
+    assert kinds(scene([event], recording=writing(f"{ROOT}/3/2026-11-22/7/7-video.mkv"))) == [LeaveOpen], "or has moved"
 
 
-def test_what_another_server_left_is_no_living_workers():
-    event = row()
-    taken_over = {"living": {3: us(9)}, "met": {3: us(8)}}
-    assert kinds(scene([event], [clip(event)], **taken_over)) == [CloseFromFile]
-    assert kinds(scene([event], strays=[stray()], living={3: us(1)}, met={3: us(1.5)})) == [CloseFromFile]
-    assert kinds(scene(strays=[stray(11, until=12)], **taken_over)) == []
+def test_what_a_living_worker_does_not_write_any_more_is_no_longer_its():
+    event, found = row(), stray()
+    other = writing(stray(100))
+    assert kinds(scene([event], [clip(event)], recording=other)) == [CloseFromFile]
+    assert kinds(scene(strays=[found], recording=other)) == [MakeEvent]
+    assert kinds(scene([event], strays=[found], recording=other)) == [CloseFromFile]
+    assert kinds(scene([event], recording=writing())) == [CloseEmpty]
+    assert kinds(scene([event], [clip(event)], recording=writing(clip(event), monitor=4))) == [CloseFromFile]
+    older = row(6, -100)
+    assert kinds(scene([older, event], recording=writing(found))) == [CloseEmpty, LeaveOpen]
 
 
-def test_a_clip_as_old_as_its_worker_may_be_of_the_one_before_and_is_waited_for_until_nobody_writes_to_it():
-    found = stray(until=1)
-    doubtful = scene(strays=[found], living={3: us(1.5)}, now_us=us(60))
-    assert kinds(doubtful) == []
-    assert kinds(attrs.evolve(doubtful, now_us=us(122))) == [MakeEvent]
-    sure = attrs.evolve(doubtful, living={3: us(-2)})
-    assert kinds(sure) == kinds(attrs.evolve(sure, now_us=us(500))) == []
+def test_where_nothing_tells_what_a_living_worker_writes_its_last_event_and_what_is_not_finished_are_left_alone():
+    event, older, found = row(), row(6, -100), stray(50)
+    made = scene([older, event], [clip(older), clip(event)], [found], recording={3: None})
+    assert {a.row.event_id: type(a) for a in plan(made).actions} == {6: CloseFromFile, 7: LeaveOpen}
+    made = scene([event], [clip(event, finished=True)], [stray(50, finished=True)], recording={3: None})
+    assert kinds(made) == [CloseFromFile, MakeEvent]
+    assert kinds(scene([event], [clip(event)], recording={3: None}, held=((3, us(9)),))) == [CloseFromFile]
+    assert kinds(scene([event], [clip(event)], recording={3: None}, held=((4, us(9)),))) == [LeaveOpen]
 
 
 def test_a_clip_that_a_living_worker_has_only_just_begun_is_no_empty_one_and_takes_no_other_ones_place():
     event, before = row(), stray(PRE_ROLL, finished=True)
-    begun = scene([event], [clip(event, 0)], [before], living={3: us(-9)})
+    begun = scene([event], [clip(event, 0)], [before], recording=writing(clip(event)))
     assert kinds(begun) == [LeaveOpen, MakeEvent]
-    assert kinds(attrs.evolve(begun, living={})) == [SetAside, CloseFromFile]
-
-
-def test_what_a_living_worker_has_finished_or_never_began_is_not():
-    event = row()
-    assert kinds(scene([event], [clip(event, finished=True)], living={3: us(-9)})) == [CloseFromFile]
-    assert kinds(scene(strays=[stray(finished=True)], living={3: us(-9)})) == [MakeEvent]
-    assert kinds(scene([event], [clip(event)], living={3: us(200)})) == [CloseFromFile]
-    assert kinds(scene(strays=[stray()], living={3: us(200)})) == [MakeEvent]
-    older = row(6, -100)
-    assert kinds(scene([older, event], living={3: us(-500)})) == [CloseEmpty, LeaveOpen]
+    assert kinds(attrs.evolve(begun, recording={})) == [SetAside, CloseFromFile]
 
 
 def test_what_is_in_hand_is_left_alone():
@@ -208,22 +210,11 @@ def test_what_is_in_hand_is_left_alone():
     assert kinds(scene(strays=[found], held=((3, us(0)),))) == []
 
 
-def test_a_row_is_not_current_once_a_later_event_of_its_monitor_is_in_hand():
-    event = row()
-    living = {3: us(-1)}
-    assert kinds(scene([event], [clip(event)], living=living)) == [LeaveOpen]
-    assert kinds(scene([event], [clip(event)], living=living, held=((3, us(9)),))) == [CloseFromFile]
-    assert kinds(scene([event], [clip(event)], living=living, held=((4, us(9)), (3, us(-9))))) == [LeaveOpen]
-
-
-def test_an_adopted_worker_is_not_given_the_event_of_the_one_before_it():
-    event = row()
-    old, new = clip(event, at=9), clip(event, at=12)
-    assert kinds(scene([event], [old], living={3: us(10)})) == [CloseFromFile]
-    assert kinds(scene([event], [new], living={3: us(3)})) == [LeaveOpen]
-    assert kinds(scene([event], strays=[stray(until=9)], living={3: us(10)})) == [CloseFromFile]
-    assert kinds(scene([event], living={3: us(PRE_ROLL + 1)})) == [LeaveOpen], "its clip may just be moving"
-    assert kinds(scene([event], living={3: us(PRE_ROLL + 3)})) == [CloseEmpty]
+def test_an_event_in_hand_is_the_one_that_is_recorded_and_no_open_row_of_that_second():
+    event, found = row(), stray()
+    made = scene([event], strays=[found], recording=writing(found), held=((3, us(0)),))
+    assert kinds(made) == [CloseEmpty]
+    assert kinds(attrs.evolve(made, held=((3, us(20)), (4, us(0))))) == [LeaveOpen]
 
 
 def test_a_clip_goes_to_the_open_row_and_not_to_an_earlier_closed_one():
@@ -258,7 +249,7 @@ def test_a_storage_that_can_not_be_looked_at_concerns_no_other():
     planned = plan(made)
     assert [(type(a), a.row.event_id) for a in planned.actions] == [(CloseFromFile, 7)]
     assert "Input/output error" in planned.stopped[0]
-    assert kinds(attrs.evolve(made, living={4: us(-9)})) == [LeaveOpen, CloseFromFile]
+    assert kinds(attrs.evolve(made, recording=writing(away.place.video_path, monitor=4))) == [LeaveOpen, CloseFromFile]
 
 
 def test_an_event_whose_clip_may_lie_where_nobody_can_look_is_left_as_it_is():
@@ -267,8 +258,8 @@ def test_an_event_whose_clip_may_lie_where_nobody_can_look_is_left_as_it_is():
     report, emptied = plan(made).actions
     assert isinstance(report, Report) and report.event_id == 7
     assert emptied.row == other, "and no second event is made of what may be the first one's clip"
-    assert kinds(attrs.evolve(made, living={3: us(-9)}))[0] is Report
-    assert kinds(scene([blind], unread={7: "x"}, living={3: us(-9)})) == [LeaveOpen]
+    assert kinds(attrs.evolve(made, recording=writing(stray(40))))[0] is Report
+    assert kinds(scene([blind], unread={7: "x"}, recording=writing(clip(blind)))) == [LeaveOpen]
 
 
 def test_a_closed_row_and_its_clip_stay_as_they_are():
@@ -329,7 +320,7 @@ class World:
     clips: dict[str, Found]
     strays: dict[str, Stray]
     bad: frozenset[int]
-    living: dict[int, int]
+    recording: dict[int, frozenset[str] | None]
     aside: dict[str, int] = attrs.field(factory=dict)
 
     def scene(self) -> Scene:
@@ -339,7 +330,7 @@ class World:
             self.rows.values(),
             sorted(self.clips.values(), key=lambda f: -f.size),
             self.strays.values(),
-            living=self.living,
+            recording=self.recording,
             measures=measures,
             force=True,
         )
@@ -397,8 +388,9 @@ def worlds(draw: st.DrawFn) -> World:
         one = attrs.evolve(one, inode=(1, inode))
         strays[one.path] = one
     bad = draw(st.frozensets(st.sampled_from([1, 2, 900, 901, 950])))
-    living = draw(st.sampled_from([{}, {3: us(-60)}, {3: us(20)}, {3: 0}]))
-    return World(rows, clips, strays, bad, living)
+    files = [*clips.values(), *strays.values()]
+    recording = draw(st.sampled_from([{}, {3: None}, *(writing(one) for one in files)]))
+    return World(rows, clips, strays, bad, recording)
 
 
 @given(worlds())
@@ -438,24 +430,32 @@ def test_no_event_is_made_of_a_clip_while_its_opening_may_still_be_on_its_way():
     assert kinds(attrs.evolve(waiting, openings_wait=False)) == [CloseFromFile, MakeEvent, SetAside]
 
 
-def test_of_two_open_rows_of_one_second_the_one_whose_clip_is_not_finished_is_being_recorded():
-    recorded, over = row(7), row(8)
-    made = scene([recorded, over], [clip(recorded)], [stray(finished=True, until=2)], living={3: us(-60)})
-    actions = {action.row.event_id: type(action) for action in plan(made).actions}
-    assert actions == {7: LeaveOpen, 8: CloseFromFile}
+@pytest.mark.parametrize("later", [0, 1])
+def test_of_two_open_rows_of_one_second_the_one_whose_clip_is_open_is_being_recorded(later):
+    rows, begun = [row(7), row(8)], stray()
+    over, recorded = rows[1 - later], rows[later]
+    made = scene(rows, [clip(recorded)], [stray(finished=True, until=2)], recording=writing(clip(recorded)))
+    assert {a.row.event_id: type(a) for a in plan(made).actions} == {
+        recorded.event_id: LeaveOpen,
+        over.event_id: CloseFromFile,
+    }
+    made = scene(rows, [clip(over)], [begun], recording=writing(begun))
+    assert {a.row.event_id: type(a) for a in plan(made).actions} == {
+        recorded.event_id: LeaveOpen,
+        over.event_id: CloseFromFile,
+    }
 
 
-def test_a_row_whose_clip_is_finished_is_not_the_one_that_is_recorded_whatever_the_clock_said():
-    over, recorded = row(7, 90), row(8, 0)
-    made = scene([over, recorded], [clip(over, finished=True, at=95), clip(recorded)], living={3: us(-60)})
-    actions = {action.row.event_id: type(action) for action in plan(made).actions}
-    assert actions == {7: CloseFromFile, 8: LeaveOpen}
+def test_which_clip_is_recorded_does_not_depend_on_the_clock():
+    over, recorded = row(7, 3600), row(8, 0)
+    clips = [clip(over, at=3605), clip(recorded)]
+    made = scene([over, recorded], clips, [stray(3700)], recording=writing(clip(recorded)))
+    actions = plan(made).actions
+    assert {a.row.event_id: type(a) for a in actions[:2]} == {7: CloseFromFile, 8: LeaveOpen}
+    assert type(actions[2]) is MakeEvent, "although its name is of a time to come"
 
 
-def test_a_row_ahead_of_a_clock_that_was_set_back_is_not_the_one_that_is_recorded_where_there_is_another():
-    ahead = row(7, 3600)
-    living, now = {3: us(-60)}, us(20)
-    assert kinds(scene([ahead], living=living, now_us=now)) == [LeaveOpen]
-    assert kinds(scene([ahead], living=living, now_us=now, held=((3, us(10)),))) == [CloseEmpty]
-    actions = plan(scene([ahead, row(8, 5)], living=living, now_us=now)).actions
-    assert {action.row.event_id: type(action) for action in actions} == {7: CloseEmpty, 8: LeaveOpen}
+def test_a_clip_that_is_recorded_is_the_later_ones_of_two_rows_that_it_may_be_of():
+    before, recorded, begun = row(6, 0), row(7, 1), stray(1)
+    actions = plan(scene([before, recorded], strays=[begun], recording=writing(begun))).actions
+    assert {a.row.event_id: type(a) for a in actions} == {6: CloseEmpty, 7: LeaveOpen}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,7 @@ class Processes:
 
     def everyone(self) -> Iterator[Seen]:
         for one in self._alive():
-            since_us = self._world.wall() - round((self._world.rightNow - one.born) * 1e6)
-            yield Seen(one.pid, one.started, tuple(one.argv), since_us=since_us)
+            yield Seen(one.pid, one.started, tuple(one.argv))
 
     def holders(self, lock: str) -> list[int]:
         wanted = Path(lock).stat()
@@ -41,6 +40,10 @@ class Processes:
     def _alive(self) -> list[Worker | Orphan]:
         everyone = (*self._world.living(), *self._world.orphans)
         return [one for one in everyone if one.machine == self._host.machine]
+
+    def open_files(self, groups: Collection[int]) -> dict[int, frozenset[str] | None]:
+        recording = {one.pid: str(one.clip.path) for one in self._world.living() if one.clip is not None}
+        return {group: frozenset({recording[group]} if group in recording else ()) for group in groups}
 
     def resident_kb(self, pid: int) -> int | None:
         return None

@@ -1,8 +1,9 @@
-"""Which workers live, for those who must know without having anything to do with them."""
+"""Which workers live, and what they have open, for those who must know without having anything to do with them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from zmtwist.fleet.lock import Held, LockFile, is_held
@@ -11,33 +12,35 @@ from zmtwist.fleet.record import infer_lock_path, lock_path, read_record, record
 
 _NAMED = re.compile(r"worker_([0-9]+)\.(lock|json)", re.ASCII)
 
+OpenFiles = Mapping[int, frozenset[str] | None]
+"""The paths of the files that each living worker has open, by monitor; None where that can't be told."""
 
-def living(run: str, processes: Processes) -> dict[int, int]:
-    """Since when each recorded worker that lives has run: wall time in microseconds since the epoch, by monitor. Changes nothing."""
-    since: dict[int, int] = {}
+
+def living(run: str, processes: Processes, running: Mapping[int, int] | None = None) -> OpenFiles:
+    """What each worker that lives has open: of those that are recorded, and those that are known to be `running`, with their pids. Each
+    leads a process group. Changes nothing."""
+    pids = dict(running or {})
     for monitor_id in _named(run, "json"):
         record = read_record(record_path(run, monitor_id), monitor_id)
         if record is None or record.boot != processes.boot:
             continue
         seen = processes.look(record.pid)
         if seen is not None and seen.started == record.started:
-            # A clock that was set back since has it record clips of times before the one noted at its start.
-            since[monitor_id] = min(record.at_us, record.at_us if seen.since_us is None else seen.since_us)
-    return since
+            pids[monitor_id] = record.pid
+    files = processes.open_files(frozenset(pids.values()))
+    return {monitor_id: files[pid] for monitor_id, pid in pids.items()}
 
 
-def left_running(run: str, processes: Processes) -> dict[int, int]:
-    """As `living`, by the workers' locks, 0 where nothing tells since when. Only while nobody starts any: a lock is tried by taking it."""
-    recorded = living(run, processes)
-    since: dict[int, int] = {}
+def left_running(run: str, processes: Processes) -> OpenFiles:
+    """As `living`, by the workers' locks as well. Only while nobody starts any: a lock is tried by taking it."""
+    found: dict[int, frozenset[str] | None] = {}
     for monitor_id in _named(run, "lock"):
         try:
             LockFile.take(lock_path(run, monitor_id)).close()
-        except Held:
-            since[monitor_id] = recorded.get(monitor_id, 0)
-        except OSError:  # it can't be told; the fleet will say so
-            since[monitor_id] = 0
-    return since
+        except (Held, OSError):  # where it can't be told, the fleet will say so
+            found[monitor_id] = None
+    found.update(living(run, processes))
+    return found
 
 
 def anything_runs(run: str) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -19,13 +19,11 @@ LOCK_FD = 3
 
 @attrs.frozen
 class Seen:
-    """A living process: its kernel start time, in clock ticks since the boot, and its command line. `since_us` is its start by the wall
-    clock as it goes now, in microseconds since the epoch, where it is told."""
+    """A living process: its kernel start time, in clock ticks since the boot, and its command line."""
 
     pid: int
     started: int
     argv: tuple[str, ...]
-    since_us: int | None = attrs.field(default=None, eq=False)
 
 
 class Watch(Protocol):
@@ -53,6 +51,9 @@ class Processes(Protocol):
     def holders(self, lock: str) -> Sequence[int]:
         """Those that have this file open where a worker has its lock, but not ourselves."""
 
+    def open_files(self, groups: Collection[int]) -> Mapping[int, frozenset[str] | None]:
+        """The files that the processes of each of these process groups have open, by the group's number; None where that can't be told."""
+
     def resident_kb(self, pid: int) -> int | None:
         """Its resident memory in KiB; None where that can't be told."""
 
@@ -66,7 +67,6 @@ class Linux:
     def __init__(self, reactor: object, proc: str = "/proc") -> None:
         self._reactor = reactor
         self._proc = Path(proc)
-        self._ticks = os.sysconf("SC_CLK_TCK")
         self._page_kb = os.sysconf("SC_PAGESIZE") // 1024
         self.boot = _read(self._proc / "sys/kernel/random/boot_id").decode("ascii", "replace").strip()
 
@@ -77,11 +77,7 @@ class Linux:
         if len(fields) < 20 or fields[0] in (b"Z", b"X"):
             return None
         argv = _read(self._proc / str(pid) / "cmdline").split(b"\0")
-        started = int(fields[19])
-        age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started * 1_000_000_000 // self._ticks
-        return Seen(
-            pid, started, tuple(os.fsdecode(part) for part in argv[:-1]), since_us=(time.time_ns() - age_ns) // 1000
-        )
+        return Seen(pid, int(fields[19]), tuple(os.fsdecode(part) for part in argv[:-1]))
 
     def everyone(self) -> Iterator[Seen]:
         """See `Processes`."""
@@ -102,6 +98,30 @@ class Linux:
             if os.path.samestat(wanted, held) and pid != os.getpid():
                 found.append(pid)
         return found
+
+    def open_files(self, groups: Collection[int]) -> Mapping[int, frozenset[str] | None]:
+        """See `Processes`. The links alone are read: a storage that hangs makes nobody wait."""
+        found: dict[int, frozenset[str] | None] = {group: frozenset() for group in groups}
+        for pid in self._pids() if groups else ():
+            fields = _read(self._proc / str(pid) / "stat").rpartition(b")")[2].split()
+            group = int(fields[2]) if len(fields) > 2 else 0
+            if (files := found.get(group)) is not None:
+                mine = self._open_files(pid)
+                found[group] = None if mine is None else files | mine
+        return found
+
+    def _open_files(self, pid: int) -> frozenset[str] | None:
+        directory = self._proc / str(pid) / "fd"
+        found = set()
+        try:
+            for name in os.listdir(directory):  # noqa: PTH208 - names are all it takes
+                with suppress(FileNotFoundError):  # closed since
+                    found.add(os.readlink(directory / name))  # noqa: PTH115 - a text, to be compared
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
+            return frozenset()
+        except OSError:
+            return None
+        return frozenset(path for path in found if path.startswith("/"))
 
     def resident_kb(self, pid: int) -> int | None:
         """See `Processes`."""

@@ -97,7 +97,7 @@ def _deaf(_monitor_id: int) -> None:
 
 
 class Reconciler(Service):
-    """One pass at a time. `own` gives the monitors that are ours, `living` since when each living worker has run (`Scene.living`)."""
+    """One pass at a time. `own` gives the monitors that are ours, `living` what each living worker has open (`Scene.recording`)."""
 
     name = "reconciler"
     log = Logger()
@@ -110,7 +110,7 @@ class Reconciler(Service):
         disk: Disk,
         ingest: Ingest,
         own: Callable[[], Coroutine[Any, Any, Mapping[int, Own]]],
-        living: Callable[[], Coroutine[Any, Any, Mapping[int, int]]],
+        living: Callable[[], Coroutine[Any, Any, Mapping[int, frozenset[str] | None]]],
         *,
         wall: Callable[[], int],
         zone: tzinfo | None = None,
@@ -142,7 +142,6 @@ class Reconciler(Service):
         self._timer: Any = None
         self._stopped = False
         self._lived: frozenset[int] = frozenset()
-        self._met: dict[int, int] = {}
 
     # Life
 
@@ -179,7 +178,7 @@ class Reconciler(Service):
         try:
             await self._until_quiet(None, START_SECONDS / 2)
             own, scene = await self._first_look()
-            self._lived = frozenset(scene.living) & own.keys()
+            self._lived = frozenset(scene.recording) & own.keys()
             for action in plan(scene).actions:
                 if isinstance(action, LeaveOpen):
                     self._ingest.leave_open(action.row)
@@ -223,7 +222,6 @@ class Reconciler(Service):
 
     def _monitor_met(self, monitor_id: int) -> None:
         """It is new here: made just now, or taken over from another server, which may have ended in the middle of a clip."""
-        self._met[monitor_id] = self._wall()
         self._look_in(GONE_SECONDS, (monitor_id,))
 
     def _clip_held_back(self, monitor_id: int) -> None:
@@ -274,7 +272,7 @@ class Reconciler(Service):
         """Tell of a pass that has failed, and have another one later."""
         self.figures.trouble = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
         again = f"it is tried again in {AGAIN_SECONDS / 60:g} minutes, and by `zmnextctl recover`"
-        if failure.check(DatabaseError):
+        if failure.check(DatabaseError, OSError):
             self.log.warn("recovery: not done: {error}; {again}", error=failure.getErrorMessage(), again=again)
         else:
             self.log.failure("recovery: not done, which is a defect of this program; {again}", failure, again=again)
@@ -302,7 +300,7 @@ class Reconciler(Service):
         if monitors is not None:
             own = {monitor_id: one for monitor_id, one in own.items() if monitor_id in monitors}
         scene = await self._look.scene(own, since_us, LOOK_SECONDS)
-        return await self._carry_out(attrs.evolve(scene, force=force, met=self._met), own, dry_run=dry_run)
+        return await self._carry_out(attrs.evolve(scene, force=force), own, dry_run=dry_run)
 
     async def _carry_out(self, scene: Scene, own: Mapping[int, Own], *, dry_run: bool = False) -> Outcome:
         """Measure what matters, decide, and do what is still right by then."""

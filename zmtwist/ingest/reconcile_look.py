@@ -1,8 +1,8 @@
 """Rows and files as they are, gathered for a recovery in an order in which nothing can slip through.
 
 First the clips under workers' own names, then the rows, then what lies in their directories, and last who lives and what is in hand: so
-whoever wrote a file that was seen either lives when it is asked, or will never write again. Each storage is looked at by itself: one that
-hangs, or can't be read, says nothing about another.
+whoever wrote a file that was seen either has it open when it is asked, or will never write it again. Each storage is looked at by itself:
+one that hangs, or can't be read, says nothing about another.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Asking:
 
 
 class Look:
-    """One look after the other. `living` gives since when each living worker has run."""
+    """One look after the other. `living` gives what each living worker has open (`Scene.recording`)."""
 
     log = Logger()
 
@@ -96,7 +96,7 @@ class Look:
         site: Site,
         asking: Asking,
         ingest: Ingest,
-        living: Callable[[], Coroutine[Any, Any, Mapping[int, int]]],
+        living: Callable[[], Coroutine[Any, Any, Mapping[int, frozenset[str] | None]]],
         *,
         wall: Callable[[], int],
         zone: tzinfo | None,
@@ -114,7 +114,7 @@ class Look:
 
     async def scene(self, own: Mapping[int, Own], since_us: int, seconds: float) -> Scene:
         """Open rows and those closed since then, and all files; each storage has so many seconds. Raises DatabaseError."""
-        now_us, hands = self._wall(), self._ingest.in_hand()
+        hands = self._ingest.in_hand()
         reader = await self._reader(own)
         storages = {one.path: one for one in await self._database.interact(reader.storages)}
         homes = {monitor_id: one.monitor.storage.path for monitor_id, one in own.items()}
@@ -130,7 +130,7 @@ class Look:
                 places[row.place.root].append(row)
         there = [root for root in places if root in seen and seen[root].state == "there" and not seen[root].away]
         seen |= await self._every(there, seconds, lambda root: self._places(seen[root], places[root]))
-        living = await self._living()
+        recording = await self._living()
         hands = hands.also(self._ingest.in_hand())
         busy = hands.event_ids
         return Scene(
@@ -143,13 +143,12 @@ class Look:
             roots={root: one.state for root, one in seen.items()},
             away={root: one.away for root, one in seen.items() if one.away},
             storages=storages,
-            living=living,
+            recording=recording,
             homes=homes,
             pre_roll_us={monitor_id: one.pre_roll_us for monitor_id, one in own.items()},
             held=tuple((place.monitor_id, place.start_us) for place in hands.events),
             claimed=hands.paths,
             openings_wait=hands.openings_wait,
-            now_us=now_us,
         )
 
     async def rows(self, own: Mapping[int, Own], event_ids: Sequence[int]) -> dict[int, LeftRow]:

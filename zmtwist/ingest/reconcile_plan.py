@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from posixpath import basename
 
 import attrs
 
 from zmtwist.ingest.clip import DEFAULT_RATE
 from zmtwist.ingest.clips import RootState
 from zmtwist.ingest.measure import Measure
+from zmtwist.ingest.ownname import own_name
 from zmtwist.ingest.reconcile_actions import (
     Action,
     CloseEmpty,
@@ -26,21 +28,15 @@ from zmtwist.ingest.reconcile_actions import (
     SetAside,
 )
 from zmtwist.ingest.reconcile_scan import Found, Stray
-from zmtwist.ingest.whose import LATE_US, LONGEST_PRE_ROLL_US, SLACK_US, opened_in, pre_roll_of
+from zmtwist.ingest.whose import SLACK_US, opened_in, pre_roll_of, tail
 from zmtwist.pipeline.monitor import Storage
-from zmtwist.zm.left import LeftRow
+from zmtwist.zm.left import LeftRow, clip_event
 from zmtwist.zm.paths import SECOND
 
 HANDFUL = 5
 """Fewer wrong ones than this never stop a pass."""
 
-QUIET_US = 120 * SECOND
-"""A clip that was not written to for so long is not being recorded: its worker would long be taken for stalled."""
-
 DAY_US = 86_400 * SECOND
-
-COARSE_US = SECOND // 10
-"""By how much a file's time, or a process's, may be older than it is."""
 
 
 @attrs.frozen
@@ -49,10 +45,9 @@ class Scene:
 
     `rows` are those that nobody is busy with; `held` gives monitor and start of events that somebody is. `clips`: files by event id, in
     the events' own directories, the largest first; `unread`: why those of some events can't be told, `away`: why nothing can be told of
-    whole storages. `living`: since when (wall time, 0 unknown) each living worker has run. `met`: since when a monitor is this server's,
-    if it was another's before; no worker of ours records what is older. `homes`: the root that each monitor records to now. `measures` by
-    path, as far as files were measured. `openings_wait`: there may be openings in the spool, or otherwise on their way, whose rows are
-    still to come. `storages`: those that there are, by root. `now_us` is the wall time of the look.
+    whole storages. `recording`: what each living worker has open, by monitor, as `tail` gives it; None where that can't be told.
+    `homes`: the root that each monitor records to now. `measures` by path, as far as files were measured. `openings_wait`: there may be
+    openings in the spool, or otherwise on their way, whose rows are still to come. `storages`: those that there are, by root.
     """
 
     rows: tuple[LeftRow, ...] = ()
@@ -62,15 +57,13 @@ class Scene:
     roots: Mapping[str, RootState] = attrs.field(factory=dict)
     away: Mapping[str, str] = attrs.field(factory=dict)
     storages: Mapping[str, Storage] = attrs.field(factory=dict)
-    living: Mapping[int, int] = attrs.field(factory=dict)
-    met: Mapping[int, int] = attrs.field(factory=dict)
+    recording: Mapping[int, frozenset[str] | None] = attrs.field(factory=dict)
     homes: Mapping[int, str] = attrs.field(factory=dict)
     pre_roll_us: Mapping[int, int] = attrs.field(factory=dict)
     held: tuple[tuple[int, int], ...] = ()
     claimed: frozenset[str] = frozenset()
     measures: Mapping[str, Measure] = attrs.field(factory=dict)
     openings_wait: bool = False
-    now_us: int = 0
     force: bool = False
 
 
@@ -179,7 +172,7 @@ class _Root:
             for stray in self._left:
                 if (
                     stray.monitor_id == row.monitor_id
-                    and (self._opened(row, stray) if exactly else self._may_be_of(row, stray))
+                    and (self._opened(row, stray) if exactly else self._may_be_of(row, stray.opened_us))
                     and (row.event_id in self._current or not self._being_written(stray))
                     and (stray.size or not row.ended)
                 ):
@@ -188,9 +181,9 @@ class _Root:
                     break
         return taken
 
-    def _may_be_of(self, row: LeftRow, stray: Stray) -> bool:
-        """Whether the clip was opened when the row's was, whatever the row's cause."""
-        return opened_in(row.start_us, self._pre_roll(row.monitor_id), stray.opened_us)
+    def _may_be_of(self, row: LeftRow, opened_us: int) -> bool:
+        """Whether a clip that was opened then may be the row's, whatever its cause."""
+        return opened_in(row.start_us, self._pre_roll(row.monitor_id), opened_us)
 
     def _opened(self, row: LeftRow, stray: Stray) -> bool:
         """Whether the clip was opened when the row's was. One of a row that was closed without any is known for certain only by the
@@ -208,46 +201,47 @@ class _Root:
         return next((clip for clip in found if clip.path == row.place.video_path), found[0] if found else None)
 
     def _current_rows(self) -> set[int]:
-        """The events whose clips living workers may still be writing: of each the last open one, if it began in the worker's life. None
-        where a later event is in hand: a worker records one clip at a time. The rows of two that began in one second may have been
-        written in any order; a clip that is in its place tells."""
-        current: dict[int, LeftRow] = {}
+        """The events whose clips living workers are writing."""
+        open_rows: dict[int, list[LeftRow]] = defaultdict(list)
         for row in self.scene.rows:
-            since = self.scene.living.get(row.monitor_id)
-            if row.ended or since is None or self._finished(row) or not self._of_this_worker(row, since):
-                continue
-            held = [start for monitor_id, start in self.scene.held if monitor_id == row.monitor_id]
-            if held and (self._ahead(row) or max(held) > row.start_us):
-                continue
-            last = current.get(row.monitor_id)
-            if last is None or self._lateness(row) > self._lateness(last):
-                current[row.monitor_id] = row
-        return {row.event_id for row in current.values()}
+            if not row.ended and row.monitor_id in self.scene.recording:
+                open_rows[row.monitor_id].append(row)
+        current = (self._current_of(monitor_id, rows) for monitor_id, rows in open_rows.items())
+        return {row.event_id for row in current if row is not None}
+
+    def _current_of(self, monitor_id: int, rows: list[LeftRow]) -> LeftRow | None:
+        """That of these open rows of a monitor whose clip its worker is writing. The file that it has open says so by its place, or by the
+        second in the worker's own name; of rows that began in that second the latest has not ended yet."""
+        files = self.scene.recording[monitor_id]
+        held = [start for owner, start in self.scene.held if owner == monitor_id]
+        if files is None:
+            going_on = (row for row in rows if not self._finished(row))
+            return None if held else max(going_on, key=lambda row: (row.start_us, row.event_id), default=None)
+        event_ids = {clip_event(basename(path)) for path in files}
+        for row in rows:
+            if row.event_id in event_ids:
+                return row
+        tails = {*map(tail, files)}
+        opened = [one.opened_us for path in files if (one := own_name(path, None)) is not None]
+        opened += [stray.opened_us for stray in self.scene.strays if tail(stray.path) in tails]
+        pre_roll = self._pre_roll(monitor_id)
+        wanting = [row for row in rows if not any(clip.size for clip in self._clips_of(row))]
+        fit = [
+            (opened_in(row.start_us, self._before(row), at_us), row.start_us, row.event_id, row)
+            for at_us in opened
+            if not any(opened_in(start, pre_roll, at_us) for start in held)
+            for row in wanting
+            if self._may_be_of(row, at_us)
+        ]
+        return max(fit)[-1] if fit else None
+
+    def _clips_of(self, row: LeftRow) -> tuple[Found, ...]:
+        return self.scene.clips.get(row.event_id, ())
 
     def _finished(self, row: LeftRow) -> bool:
-        """Whether its clip is in its place, and its worker has closed it: the clock may have been set since, so times do not tell."""
-        clips = self.scene.clips.get(row.event_id, ())
+        """Whether its clip is in its place, and its worker has closed it."""
+        clips = self._clips_of(row)
         return bool(clips) and all(clip.finished for clip in clips)
-
-    def _ahead(self, row: LeftRow) -> bool:
-        """Whether it began later than it is now: by a clock that was set back since."""
-        return 0 < self.scene.now_us < row.start_us - LATE_US
-
-    def _lateness(self, row: LeftRow) -> tuple[bool, int, bool, int]:
-        return not self._ahead(row), row.start_us, bool(self.scene.clips.get(row.event_id)), row.event_id
-
-    def _of_this_worker(self, row: LeftRow, since_us: int) -> bool:
-        """Whether the worker that has lived since then may be recording this event: nothing of its clip was written before."""
-        if row.start_us < self.scene.met.get(row.monitor_id, 0):
-            return False
-        pre_roll = self._before(row)
-        strays = (s for s in self.scene.strays if s.monitor_id == row.monitor_id)
-        files: list[Found] = [*self.scene.clips.get(row.event_id, ())]
-        files += (stray for stray in strays if opened_in(row.start_us, pre_roll, stray.opened_us))
-        if files:
-            written_us = max(one.mtime_us for one in files)
-            return row.start_us >= since_us - LONGEST_PRE_ROLL_US and written_us >= since_us - COARSE_US
-        return row.start_us >= since_us - pre_roll - SLACK_US
 
     def _before(self, row: LeftRow) -> int:
         """How long before its opening the row's clip may begin."""
@@ -266,7 +260,7 @@ class _Root:
             return
         clip = self._clip_of(row)
         self._looked += row.has_clip
-        if row.event_id in self._current and not (clip or stray or _NOTHING).finished:
+        if row.event_id in self._current:
             self.actions.append(LeaveOpen(row))
             return
         if clip is not None and stray is not None:
@@ -331,13 +325,9 @@ class _Root:
             self.actions.append(self._made_from(stray))
 
     def _being_written(self, stray: Stray) -> bool:
-        """Whether a living worker may have this clip open."""
-        since, met = self.scene.living.get(stray.monitor_id), self.scene.met.get(stray.monitor_id, 0)
-        if since is None or stray.opened_us < max(since - SLACK_US, met - SECOND) or stray.finished:
-            return False
-        # By its name it may be of the worker before as well, which ended as soon as it had opened it.
-        doubtful = stray.opened_us < since + SECOND
-        return not (doubtful and stray.mtime_us < self.scene.now_us - QUIET_US)
+        """Whether a living worker has this clip open."""
+        files = self.scene.recording.get(stray.monitor_id, frozenset())
+        return not stray.finished if files is None else tail(stray.path) in map(tail, files)
 
     def _copied(self, stray: Stray) -> LeftRow | None:
         """The event that has a copy of this clip already: the move, between file systems, was cut short."""
@@ -371,6 +361,3 @@ class _Root:
 
     def _aside(self, found: Found, monitor_id: int) -> SetAside:
         return SetAside(found, self.root, monitor_id, "it holds no picture" if found.size else "it is empty")
-
-
-_NOTHING = Found("", 0, 0, (0, 0), False)

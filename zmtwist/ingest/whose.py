@@ -40,6 +40,11 @@ def pre_roll_of(cause: str | None, pre_roll_us: int) -> int:
     return 0 if trigger == CAUSES["continuous"] else pre_roll_us
 
 
+def tail(path: str) -> str:
+    """By which a clip is known among those of its monitor, wherever its storage is mounted and whatever links lead there."""
+    return "/".join(path.rsplit("/", 2)[-2:])
+
+
 def may_hold(path: str, place: EventPlace, roots: Collection[str], pre_roll_us: int, zone: tzinfo | None) -> bool:
     """Whether a file of this name can be the clip of the event at `place`. Wide in time, for a start may have been put right since.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.ingest.clips import root_state
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
-from zmtwist.ingest.whose import SLACK_US
+from zmtwist.ingest.whose import tail
 from zmtwist.ops.site import site_of
 from zmtwist.redact import mask
 from zmtwist.settings import Settings, settle
@@ -130,7 +130,7 @@ class _Check:
         self._own = {monitor.id: Own(monitor) for monitor in monitors if opted_in(monitor, config)}
         zone = None if config.ingest.timezone is None else ZoneInfo(config.ingest.timezone)
         self._reader = Reader(schema, site, self._own, zone)
-        self._living: Mapping[int, int] = living(settings.run, Linux(None))
+        self._recording = living(settings.run, Linux(None))
         self._now_us = time.time_ns() // 1000
         self._places: dict[int, str] = {}
         self._roots = {one.monitor.storage.path for one in self._own.values()}
@@ -175,7 +175,7 @@ class _Check:
         if not row.last_frame:
             yield "it has no frames: ZoneMinder's audit will delete it"
         if not row.ended:
-            if row.monitor_id not in self._living:
+            if row.monitor_id not in self._recording:
                 yield "it is open, and nothing records it"
             elif row.event_id not in newest and row.start_us < self._now_us - MOVING_US:
                 yield "it is open, and its worker has gone on to another"
@@ -204,10 +204,9 @@ class _Check:
         """Clips under the names that workers gave them, but for those that they write or have only just finished."""
         for day in days(root):
             for stray in strays_of(root, day, self._own, None):
-                since = self._living.get(stray.monitor_id)
-                if since is not None and (
-                    stray.mtime_us > self._now_us - MOVING_US if stray.finished else stray.opened_us >= since - SLACK_US
-                ):
+                files = self._recording.get(stray.monitor_id, frozenset())
+                just_written = stray.monitor_id in self._recording and stray.mtime_us > self._now_us - MOVING_US
+                if files is None or just_written or tail(stray.path) in map(tail, files):
                     continue
                 self._checked.clips += 1
                 yield Wrong(stray.monitor_id, None, f"{stray.path} ({stray.size} bytes) belongs to no event")

@@ -50,7 +50,7 @@ async def test_scores_are_those_of_the_stored_frames_whatever_the_row_says(site)
 
 
 @pytest_twisted.ensureDeferred
-async def test_open_and_recent_closed_events_are_found_and_other_monitors_are_not(site):
+async def test_open_and_recent_closed_events_are_found_and_other_monitors_are_not(site, monkeypatch):
     old = await site.write(opening(handle="old", start_us=at("2026-02-01 12:00:00")), closing("old"))
     new = await site.write(opening(handle="new", start_us=at("2026-03-01 12:00:00")), closing("new"))
     left = await site.write(opening(handle="left"), opening(handle="other", monitor_id=2))
@@ -62,6 +62,13 @@ async def test_open_and_recent_closed_events_are_found_and_other_monitors_are_no
         new["new"].event_id,
         left["left"].event_id,
     ]
+    unfound = await site.write(
+        opening(handle="unfound", start_us=at("2026-01-01 12:00:00")), closing("unfound", video_name=None)
+    )
+    found = [new["new"].event_id, unfound["unfound"].event_id]
+    assert await site.database.interact(made.closed_ids, since) == found, "the clock may have been set since"
+    monkeypatch.setattr("zmtwist.zm.left.LATEST", 0)
+    assert await site.database.interact(made.closed_ids, since) == found[:1]
     nobody = attrs.evolve(made, own={})
     assert await site.database.interact(nobody.open_ids) == []
 

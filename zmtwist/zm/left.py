@@ -27,6 +27,9 @@ from zmtwist.zm.schema import Schema
 CHUNK = 500
 """Rows per statement."""
 
+LATEST = 500
+"""By their ids: so far back events are looked at whose clips were not found when they ended."""
+
 MOST_OPEN = 10_000
 """Open rows looked at in one go: more than that are not left by a crash of ours."""
 
@@ -106,14 +109,18 @@ class Reader:
         )
 
     def closed_ids(self, sql: Sql, since_us: int) -> list[int]:
-        """Closed events of our monitors that began at or after `since_us`, the oldest first."""
+        """Closed events of our monitors that began at or after `since_us`, and those of the last `LATEST` that have no clip: the clock may
+        have been set since. The oldest first."""
         if not self.own:
             return []
         since = datetime.fromtimestamp(since_us // SECOND, self.zone).replace(tzinfo=None)
+        [(newest,)] = sql.rows("SELECT MAX(Id) FROM Events")
+        ours = f"SELECT Id FROM Events WHERE MonitorId IN ({ids(self.own)}) AND EndDateTime IS NOT NULL"
         return _column(
             sql,
-            f"SELECT Id FROM Events WHERE MonitorId IN ({ids(self.own)}) AND StartDateTime >= %s AND EndDateTime IS NOT NULL ORDER BY Id",
+            f"{ours} AND StartDateTime >= %s UNION {ours} AND DefaultVideo = '' AND Id > %s ORDER BY Id",
             since.isoformat(" "),
+            int(newest or 0) - LATEST,
         )
 
     def ids_after(self, sql: Sql, event_id: int) -> list[int]:

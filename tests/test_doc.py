@@ -216,7 +216,7 @@ def strings() -> str:
 
 @cache
 def _nodes() -> tuple[tuple[Path, ast.AST], ...]:
-    files = [path for path in (ROOT / "zmtwist").rglob("*.py") if "sim" not in path.parts]
+    files = [path for path in (ROOT / "zmtwist").rglob("*.py") if "sim" not in path.relative_to(ROOT).parts]
     return tuple((path, node) for path in sorted(files) for node in ast.walk(ast.parse(path.read_text())))
 
 

@@ -459,3 +459,11 @@ def test_a_clip_that_is_recorded_is_the_later_ones_of_two_rows_that_it_may_be_of
     before, recorded, begun = row(6, 0), row(7, 1), stray(1)
     actions = plan(scene([before, recorded], strays=[begun], recording=writing(begun))).actions
     assert {a.row.event_id: type(a) for a in actions} == {6: CloseEmpty, 7: LeaveOpen}
+
+
+@pytest.mark.parametrize("cause", ["Continuous", "Motion"])
+def test_a_row_takes_the_clip_that_was_opened_nearest_to_its_own_opening(cause):
+    opened = 2 if cause == "Continuous" else 2 + PRE_ROLL
+    event, torn, mine = row(7, 2, cause=cause), stray(opened - 2, 0), stray(opened, inode=901)
+    actions = plan(scene([event], strays=[torn, mine])).actions
+    assert [(type(a), a.path) for a in actions] == [(CloseFromFile, mine.path), (SetAside, torn.path)]

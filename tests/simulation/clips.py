@@ -53,7 +53,7 @@ class Clip:
         """Its storage went while it was recorded: its file can't be written any more, whether the storage comes back or not."""
         self.beneath = not storage.mounted
         """It was begun where the storage was to be, and is gone once that is back."""
-        self.disturbed = worker.link is None or world.troubles.messages
+        self.disturbed = worker.link is None or world.troubles.messages or world.troubles.spool == "full"
         """Something that was said of it may rightly be lost."""
         self.unrowed = False
         """Its row may rightly be missing."""

@@ -169,17 +169,22 @@ class _Root:
         for row, exactly in [*((row, True) for row in rows), *((row, False) for row in rows if not row.ended)]:
             if row.event_id in taken or row.event_id in self.scene.unread or self._clip_of(row) is not None:
                 continue
-            for stray in self._left:
-                if (
-                    stray.monitor_id == row.monitor_id
-                    and (self._opened(row, stray) if exactly else self._may_be_of(row, stray.opened_us))
-                    and (row.event_id in self._current or not self._being_written(stray))
-                    and (stray.size or not row.ended)
-                ):
-                    taken[row.event_id] = stray
-                    self._left.remove(stray)
-                    break
+            fit = [
+                stray
+                for stray in self._left
+                if stray.monitor_id == row.monitor_id
+                and (self._opened(row, stray) if exactly else self._may_be_of(row, stray.opened_us))
+                and (row.event_id in self._current or not self._being_written(stray))
+                and (stray.size or not row.ended)
+            ]
+            if fit:
+                taken[row.event_id] = nearest = min(fit, key=lambda one: (self._off(row, one.opened_us), not one.size))
+                self._left.remove(nearest)
         return taken
+
+    def _off(self, row: LeftRow, opened_us: int) -> int:
+        """How far from the row's own opening that is. One that was made of a clip begins with it."""
+        return min(abs(opened_us - row.start_us - before) for before in (0, self._before(row)))
 
     def _may_be_of(self, row: LeftRow, opened_us: int) -> bool:
         """Whether a clip that was opened then may be the row's, whatever its cause."""
@@ -211,7 +216,7 @@ class _Root:
 
     def _current_of(self, monitor_id: int, rows: list[LeftRow]) -> LeftRow | None:
         """That of these open rows of a monitor whose clip its worker is writing. The file that it has open says so by its place, or by the
-        second in the worker's own name; of rows that began in that second the latest has not ended yet."""
+        second in the worker's own name; of rows that began in that second the last has not ended yet."""
         files = self.scene.recording[monitor_id]
         held = [start for owner, start in self.scene.held if owner == monitor_id]
         if files is None:
@@ -227,7 +232,7 @@ class _Root:
         pre_roll = self._pre_roll(monitor_id)
         wanting = [row for row in rows if not any(clip.size for clip in self._clips_of(row))]
         fit = [
-            (opened_in(row.start_us, self._before(row), at_us), row.start_us, row.event_id, row)
+            (opened_in(row.start_us, self._before(row), at_us), -self._off(row, at_us), row.event_id, row)
             for at_us in opened
             if not any(opened_in(start, pre_roll, at_us) for start in held)
             for row in wanting

@@ -37,6 +37,12 @@ def damage_spool(simulation: Simulation) -> None:
     machine.start()
 
 
+def fill_spool(simulation: Simulation) -> None:
+    """There is no room for the spool for a while: frames give way."""
+    simulation.disturb()
+    simulation.world.for_a_while("spool", "full")
+
+
 def fill_storage(simulation: Simulation) -> None:
     """There is no room for a while: workers write no frames, and clips can't be moved to directories that are not there."""
     storage = simulation.some_storage()
@@ -122,7 +128,7 @@ FAULTS: Faults = {
     "the storage gives errors": (2, for_a_while("storage")),
     "the spool's disk fails before a thing is done": (2, for_a_while("spool", "before")),
     "the spool's disk fails after a thing is done": (2, for_a_while("spool", "after")),
-    "the spool's disk is full": (2, for_a_while("spool", "full")),
+    "the spool's disk is full": (2, fill_spool),
     "a storage is full": (2, fill_storage),
     "a storage is unmounted": (2, unmount),
     "what nobody understands lies in a storage": (2, litter),

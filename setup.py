@@ -19,6 +19,7 @@ TEST = [
     "pytest>=8",
     "pytest-twisted>=1.14.3",
     "pytest-xdist>=3.6",
+    "pytest-rerunfailures>=14",
     "hypothesis>=6.100",
     "ruff>=0.6",
     "mypy>=1.11",

@@ -106,7 +106,8 @@ class ClipSaved(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     moved where ZoneMinder looks for it if it lies elsewhere, and a `CloseEvent` follows with the same figures.
 
     `event_id` is what the worker says it was assigned, 0 for none. `doubtful`: frames were refused while it was recorded, which the worker
-    counts all the same, or its times began anew; only its file tells how many there are. For the rest see `CloseEvent`.
+    counts all the same, or its times began anew, or either may have gone unheard; only its file tells how many there are. For the rest see
+    `CloseEvent`.
     """
 
     handle: str

@@ -114,6 +114,18 @@ def test_a_clip_already_in_the_way_is_not_overwritten(root):
     assert clip.exists()
 
 
+def test_of_a_clip_in_its_place_and_another_that_was_told_of_both_stay(root):
+    place, other = place_in(root), own_clip(root)
+    wanted = Path(place.directory) / place.video_name
+    wanted.parent.mkdir(parents=True)
+    wanted.write_bytes(b"12345")
+    assert settle_clip(place, str(other)).other
+    assert (wanted.read_bytes(), other.read_bytes()) == (b"12345", b"matroska")
+    other.unlink()
+    os.link(wanted, other)  # a second name of one clip
+    assert not settle_clip(place, str(other)).other
+
+
 @pytest.fixture
 def other_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The day's directory of the workers is another file system than the rest of the storage."""

@@ -600,6 +600,25 @@ def test_a_clip_of_which_frames_were_refused_is_looked_into():
     assert not of(ClipSaved, changes)[0].doubtful
 
 
+def test_a_clip_of_which_not_all_was_heard_is_looked_into():
+    recording, _ = walk(session(), [opening(0, "t")])
+    missed, changes = walk(recording.gap(), [saved(10, "/e/a.mkv", 9.9, 100), opening(10, "u")])
+    assert of(ClipSaved, changes)[0].doubtful, "something was missed"
+    _, changes = walk(missed, [saved(20, "/e/b.mkv", 9.9, 100)])
+    assert not of(ClipSaved, changes)[0].doubtful, "nothing was"
+    _, changes = walk(session(), [saved(10, "/e/a.mkv", 9.9, 100)])
+    assert of(ClipSaved, changes)[0].doubtful, "its opening was missed"
+
+
+def test_the_clips_of_a_worker_whose_log_nobody_reads_are_looked_into():
+    events = [opening(0, "t"), saved(10, "/e/a.mkv", 9.9, 100)]
+    adopted, changes = walk(session().adopted(), events)
+    assert of(ClipSaved, changes)[0].doubtful
+    after, _ = adopted.gone(us(11))
+    _, changes = walk(after, [opening(20, "u"), saved(30, "/e/b.mkv", 9.9, 100)])
+    assert not of(ClipSaved, changes)[0].doubtful
+
+
 def test_a_clip_during_which_the_camera_was_away_is_looked_into():
     lost = Event(0, detail=StreamState("StreamDisconnected"), wall_us=us(5))
     recording, _ = walk(session(), [opening(0, "t")])

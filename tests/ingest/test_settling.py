@@ -59,7 +59,7 @@ def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     assert [change.handle for change in closed] == ["3.r.20", "3.r.21"]
 
 
-def settled(root, path, told=None, roots=()):
+def settled(root, path, told=None, roots=(), lost=None):
     """The close that comes of a save of that path, for an event whose clip was opened at 09:10:50; and how often a look was put off."""
     closed, clock = [], Clock()
 
@@ -71,6 +71,7 @@ def settled(root, path, told=None, roots=()):
     disk = SimpleNamespace(run=maybeDeferred)
     settling = Settling(clock, disk, storages, lambda _: session, lambda _, changes: closed.extend(changes))
     settling.roots = lambda: roots
+    settling.after_lost = [].append if lost is None else lost.append
     Deferred.fromCoroutine(settling.settle(told or saved(7, path), place_in(root)))
     (close,) = closed or [None]
     return close, len(clock.getDelayedCalls())
@@ -136,6 +137,26 @@ def test_what_a_worker_counts_of_a_clip_with_refused_frames_gives_way_to_what_is
     seen, _ = settled(root, path, replace(said, doubtful=True))
     assert (seen.frames, seen.settle) == (20, True)
     assert seen.length_us < 10_000_000
+
+
+def test_a_save_of_another_clip_than_that_in_the_events_place_says_nothing_of_it(root):
+    mine = record(Path(place_in(root).video_path), frames=20)
+    other = record(root / "2026-11-22" / "event-Monitor-3-0-09-10-51.mkv", frames=5)
+    lost = []
+    said = replace(saved(7, str(other)), duration_us=90_000_000, frames=900, earlier_us=1_000_000)
+    close, _ = settled(root, str(other), said, lost=lost)
+    assert (close.video_name, close.frames, close.settle, close.earlier_us) == (mine.name, 20, True, 0)
+    assert close.length_us < 10_000_000
+    assert other.exists()
+    assert lost == [3], "the other clip is to be found an event"
+
+
+def test_a_clip_that_was_moved_before_the_storage_failed_is_that_which_was_told_of(root):
+    record(Path(place_in(root).video_path), frames=20)
+    lost = []
+    path = str(root / "2026-11-22" / "event-Monitor-3-0-09-10-51.mkv")
+    close, _ = settled(root, path, replace(saved(7, path), earlier_us=1_000_000), lost=lost)
+    assert (close.frames, close.earlier_us, lost) == (1, 1_000_000, [])
 
 
 def test_a_clip_in_the_storage_that_its_worker_was_told_of_moves_to_its_events(root, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ingest.builders import T0
 from tests.ingest.places import place_in
 from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.options import Options
@@ -46,6 +47,14 @@ def test_a_clip_is_an_events_by_name_and_place_alone(scheme, root):
         assert may_hold(path.format(directory=place.directory), place, ROOTS, 0, UTC), path
     for path in OTHERS:
         assert not may_hold(path.format(directory=place.directory), place, ROOTS, 0, UTC), path
+
+
+@pytest.mark.parametrize(("trigger", "mine"), [("continuous", False), ("motion", True)])
+def test_the_clip_of_an_event_of_before_was_opened_with_it_but_for_triggered_ones(trigger, mine):
+    left = Clip(handle="a", start_us=T0, trigger=trigger, token="", event_id=7, labels=("car",))
+    saved = RecordingSaved(path="/srv/e/2026-11-22/event-Monitor-3-0-09-10-54.mkv")
+    clip = clip_saved(saved, 3, [left], (), Options(pre_roll_us=5_000_000, zone=UTC), T0 + 60_000_000)
+    assert (clip is left) == mine
 
 
 @pytest.mark.parametrize(("event_id", "handle"), [(7, "a"), (8, "b"), (9, None)])

@@ -37,11 +37,13 @@ class ClipForeign(Exception):
 
 @attrs.frozen
 class SettledClip:
-    """A clip seen in its place: `disk_bytes` is the event directory's size as ZoneMinder counts it."""
+    """A clip seen in its place: `disk_bytes` is the event directory's size as ZoneMinder counts it. `other`: the file that was told of is
+    another one, which is there as well; it was left where it is."""
 
     path: str
     disk_bytes: int
     moved: bool = False
+    other: bool = False
 
 
 def settle_clip(place: EventPlace, told: str, roots: Collection[str] = ()) -> SettledClip:
@@ -70,7 +72,8 @@ def settle_clip(place: EventPlace, told: str, roots: Collection[str] = ()) -> Se
             with contextlib.suppress(FileExistsError):  # the clip has one, and a second try would find no other
                 move(sidecar, Path(str(wanted) + ".json"))
     mark_directory(place)
-    return SettledClip(str(wanted), directory_bytes(Path(place.directory)), moved)
+    other = bool(told) and _has_content(Path(told)) and not wanted.samefile(told)
+    return SettledClip(str(wanted), directory_bytes(Path(place.directory)), moved, other)
 
 
 def _roots_of(told: str, roots: Collection[str]) -> list[str]:

@@ -243,10 +243,10 @@ class Ingest(Service):
     def adopted(self, monitor_id: int) -> None:
         """The worker was heard by an earlier run of this service until now."""
         self._clip_ends.adopted(monitor_id)
-        row = self._left.pop(monitor_id, None)
+        session, row = self._session(monitor_id).adopted(), self._left.pop(monitor_id, None)
         if row is not None:
-            handle = self.take_up(row.place)
-            self._sessions[monitor_id] = restored(self._session(monitor_id), row, handle)
+            session = restored(session, row, self.take_up(row.place))
+        self._sessions[monitor_id] = session
 
     def clip_end(self, monitor_id: int) -> Deferred[None]:
         """See `IEventSink`."""

@@ -30,8 +30,8 @@ from zmtwist.ingest.clip import (
 from zmtwist.ingest.data import Room, data_of
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.ownname import is_path, own_name
-from zmtwist.ingest.whose import LONGEST_PRE_ROLL_US, clip_saved, nobodys, pre_roll_of
+from zmtwist.ingest.ownname import is_path
+from zmtwist.ingest.whose import begin_of_unheard, clip_saved, nobodys
 from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets, StreamState
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.messages import Event
@@ -67,7 +67,8 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """All that is going on at one monitor. `run` makes handles differ from those of an earlier run of the service."""
+    """All that is going on at one monitor. `run` makes handles differ from those of an earlier run of the service. `unlogged`: nobody reads
+    what its worker logs, for it was adopted; that frames are refused is told nowhere else."""
 
     monitor_id: int
     run: str
@@ -80,6 +81,7 @@ class Session(msgspec.Struct, frozen=True):
     codec_id: int = 0
     capturing_since_us: int = 0
     missed: bool = False
+    unlogged: bool = False
     tokens: tuple[str, ...] = ()
     health: Health = Health()
     room: Room = Room()
@@ -173,7 +175,7 @@ class Session(msgspec.Struct, frozen=True):
         changes: list[Change] = []
         if clip is None:  # its opening was never heard
             session, changes = self._close_unheard(at_us) if self._recording else (self, [])
-            start = self._start_of_unheard(saved, at_us, duration_us)
+            start = begin_of_unheard(saved, self.monitor_id, self.options, at_us, duration_us)
             session, opened = session._open(start, saved.cause or "continuous", until_us=at_us)
             changes += opened
             clip = session.clips[-1]
@@ -183,7 +185,7 @@ class Session(msgspec.Struct, frozen=True):
             before = self._recording[: self._recording.index(clip)]
             session, changes = self._close_unheard(clip.opened_us or at_us, before)
         earlier_us = begun_earlier(clip, duration_us, at_us)
-        duration_us, doubtful = duration_us or clip.offset(at_us), clip.refused or not duration_us
+        duration_us, doubtful = duration_us or clip.offset(at_us), session._doubts(clip) or not duration_us
         if saved.cause and cause_of(saved.cause) != cause_of(clip.trigger):
             clip = replace(clip, trigger=saved.cause)
         frames = max(1, min(saved.frames, MAX_FRAMES))
@@ -205,16 +207,10 @@ class Session(msgspec.Struct, frozen=True):
         over = replace(clip, last_frame=min(clip.last_frame, frames), event_id=clip.event_id or saved.event_id)
         return session._without([Ended(over, at_us, saved.path)]), changes
 
-    def _start_of_unheard(self, saved: RecordingSaved, at_us: int, duration_us: int) -> int:
-        """When a clip began whose opening was not heard. By its length, unless the camera went quiet before the save, or the clock was set;
-        then the name that the worker gave it tells."""
-        latest_us = at_us - duration_us
-        named = own_name(saved.path, self.options.zone, at_us)
-        if named is None or named.monitor_id != self.monitor_id:
-            return latest_us
-        if named.opened_us - LONGEST_PRE_ROLL_US <= latest_us <= named.opened_us + SECOND:
-            return latest_us
-        return named.opened_us - pre_roll_of(cause_of(saved.cause or "continuous"), self.options.pre_roll_us)
+    def _doubts(self, clip: Clip) -> bool:
+        """Whether what the worker says of a clip may not be what is in it: frames were refused while it was recorded, or may have been, for
+        not all that was said meanwhile was heard."""
+        return clip.refused or self.missed or self.unlogged or not clip.opened_us
 
     @property
     def _recording(self) -> list[Clip]:
@@ -309,6 +305,10 @@ class Session(msgspec.Struct, frozen=True):
             room=Room(0, self.room.left_out, self.room.folded),
         )
 
+    def adopted(self) -> Session:
+        """The worker has outlived the run of the service that had started it."""
+        return replace(self, unlogged=True)
+
     def gap(self) -> Session:
         """Events were missed: a save may have been among them."""
         return replace(self, missed=True)
@@ -342,8 +342,8 @@ class Session(msgspec.Struct, frozen=True):
         """The worker's process has ended: what is still open will not be saved by it any more."""
         session, changes = self._close_unheard(at_us)
         health = session.health.ended(at_us)
-        session = replace(session, pending=(), capturing_since_us=0, rate=0.0, missed=False, tokens=(), health=health)
-        return session, changes
+        session = replace(session, pending=(), capturing_since_us=0, rate=0.0, tokens=(), health=health)
+        return replace(session, missed=False, unlogged=False), changes
 
     def _close_unheard(self, at_us: int, clips: Sequence[Clip] | None = None) -> tuple[Session, list[Change]]:
         """Close open clips (all, or these) whose save was not heard: whether there is a file is for the disk to say."""

@@ -27,6 +27,12 @@ SETTLED_AT_ONCE = 2
 """In one storage: one that hangs must not take the threads on which the others' clips are seen to."""
 
 
+def _only_ended(saved: ClipSaved, path: str = "") -> ClipSaved:
+    """Of a save that names another clip than its event's, no more than that one has ended: the event's own, at `path` if that is
+    known, tells how long it is."""
+    return replace(saved, path=path, doubtful=True, earlier_us=0)
+
+
 class Settling:
     """Storage that is away, full, read-only or not the right one is waited for, not given up. `submit` takes the closes;
     `roots` gives those of all storages; `after_lost` hears of monitors one of whose clips was not found where it should be."""
@@ -66,13 +72,23 @@ class Settling:
                 event_id=place.event_id,
                 path=saved.path,
             )
-            saved = replace(saved, path="")
+            saved = _only_ended(saved)
         delay = SETTLE_FIRST_DELAY
         while True:
             try:
                 if not saved.path:
                     saved = await self._found_at[place.root].run(self._measuring.run, self._find, saved, place)
                 clip = await self._settled(saved, place)
+                if clip.other:
+                    # Two clips were taken for one: the row is of that in its place, and recovery finds the other an event.
+                    self.log.warn(
+                        "monitor {monitor_id}: {path} is not the clip of event {event_id}, which is in its place",
+                        monitor_id=place.monitor_id,
+                        event_id=place.event_id,
+                        path=saved.path,
+                    )
+                    self.after_lost(place.monitor_id)
+                    saved = _only_ended(saved, clip.path)
                 if saved.doubtful:
                     saved = await self._found_at[place.root].run(self._measuring.run, self._measure, saved, clip)
             except (ClipMissing, ClipForeign) as error:

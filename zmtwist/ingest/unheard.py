@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from zmtwist.changes import ClipSaved
 from zmtwist.ingest.clips import ClipMissing, see_root
-from zmtwist.ingest.measure import measure_files
+from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ingest.ownname import days_of
 from zmtwist.ingest.reconcile_scan import Found, clips_of, set_aside, strays_of
 from zmtwist.ingest.whose import SLACK_US, opened_in
@@ -37,7 +37,7 @@ def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tz
         raise ClipMissing(f"its clip holds no picture, and is now {aside}")
     if not measured.frames:
         return replace(saved, path=found.path)
-    return replace(saved, path=found.path, duration_us=measured.duration_us, frames=measured.frames, settle=True)
+    return _measured(replace(saved, path=found.path), measured)
 
 
 def as_measured(saved: ClipSaved, path: str) -> ClipSaved:
@@ -45,6 +45,10 @@ def as_measured(saved: ClipSaved, path: str) -> ClipSaved:
     measured = measure_files([path])[path]
     if not measured.frames:
         return saved
+    return _measured(saved, measured)
+
+
+def _measured(saved: ClipSaved, measured: Measure) -> ClipSaved:
     return replace(saved, duration_us=measured.duration_us, frames=measured.frames, settle=True, doubtful=False)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import tzinfo
 from posixpath import basename, dirname, normpath
 
-from zmtwist.ingest.activity import CAUSES
+from zmtwist.ingest.activity import CAUSES, cause_of
 from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.ownname import OwnName, own_name
@@ -98,9 +98,21 @@ def clip_saved(
     return recording[0] if recording else None
 
 
+def begin_of_unheard(saved: RecordingSaved, monitor_id: int, options: Options, at_us: int, duration_us: int) -> int:
+    """When a clip began whose opening was not heard. By its length, unless the camera went quiet before the save, or the clock was set;
+    then the name that the worker gave it tells."""
+    latest_us = at_us - duration_us
+    named = own_name(saved.path, options.zone, at_us)
+    if named is None or named.monitor_id != monitor_id:
+        return latest_us
+    if named.opened_us - LONGEST_PRE_ROLL_US <= latest_us <= named.opened_us + SECOND:
+        return latest_us
+    return named.opened_us - pre_roll_of(cause_of(saved.cause or "continuous"), options.pre_roll_us)
+
+
 def _off(clip: Clip, named: OwnName, pre_roll_us: int) -> int | None:
     """How many seconds later than the name says the clip's opening was heard; None where it can't be the one of that name."""
     if not clip.opened_us:  # it was taken on from an earlier run, which knew when it began
-        return 0 if opened_in(clip.start_us, pre_roll_us, named.opened_us) else None
+        return 0 if opened_in(clip.start_us, pre_roll_of(clip.cause, pre_roll_us), named.opened_us) else None
     late_us = clip.opened_us - named.opened_us
     return abs(late_us // SECOND) if -SECOND <= late_us <= LATE_US else None

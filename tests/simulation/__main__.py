@@ -24,19 +24,18 @@ def seeds(text: str) -> range:
 def main() -> int:
     """Run the seeds, name those that fail and how to repeat them; 1 if any did."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
-    parser.add_argument(
-        "seeds", type=seeds, nargs="?", default=range(0), help="FIRST..END (END is not one of them), or how many"
-    )
+    parser.add_argument("seeds", type=seeds, nargs="*", help="FIRST..END (END is not one of them), or how many")
     parser.add_argument("--seed", type=int, action="append", default=[], help="run this one, and tell all that happens")
     parser.add_argument(
         "--story", choices=STORIES, action="append", default=[], help="one of `stories`, and all that happens in it"
     )
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False, discardBuffer=True)
+    several = [seed for some in options.seeds for seed in some]
     failed = 0
     begun = time.monotonic()
     with little_garbage():
-        for seed in (*options.seed, *options.seeds):
+        for seed in (*options.seed, *several):
             world = simulate(seed).world
             if seed in options.seed:
                 print("\n".join(world.trace))
@@ -50,7 +49,7 @@ def main() -> int:
                 if world.violations:
                     failed += 1
                     print(f"story {name}: {world.violations[0]}", flush=True)
-    print(f"{len(options.seeds) + len(options.seed) + len(options.story) * len(TELLINGS)} seeds, {failed} failed")
+    print(f"{len(several) + len(options.seed) + len(options.story) * len(TELLINGS)} seeds, {failed} failed")
     print(f"{time.monotonic() - begun:.1f} s", file=sys.stderr)
     return 1 if failed else 0
 

@@ -93,6 +93,12 @@ class Recorder:
             self._flush(clip, clip.came)
         self._rename(clip)
 
+    def fail(self, storage: Storage) -> None:
+        """The storage takes nothing any more, if it is the one: the next frame is refused, and that is logged at once."""
+        if self.storage is storage:
+            self.record()
+            self.worker.after(1.01 / RATE, self.record)
+
     def assign(self, told: dict[str, Any]) -> None:
         """The answer to an opening."""
         clip = self.clip

@@ -23,6 +23,13 @@ def cut(worker: Worker) -> None:
     worker.world.pass_time(0.001)
 
 
+def adopt(simulation: Simulation) -> None:
+    """The workers outlive us: from now on nobody reads what they log."""
+    simulation.disturb()
+    simulation.machine.kill()
+    simulation.machine.start()
+
+
 @contextmanager
 def unheard(worker: Worker) -> Iterator[None]:
     """The link is away meanwhile; what the worker writes to its log is read."""
@@ -55,6 +62,31 @@ def a_save_that_names_no_event_twice(simulation: Simulation) -> None:
         simulation.world.pass_time(0.3)
     cut(worker)
     simulation.world.pass_time(1.0)
+
+
+def a_save_of_the_next_clip(simulation: Simulation) -> None:
+    """A clip ended unheard, and so did the next one begin, in the same second: its save closed the event of the first one, whose row then
+    told how long the second was."""
+    adopt(simulation)
+    worker = simulation.worker(RECORDS)
+    cut(worker)
+    simulation.world.pass_time(0.1)
+    with unheard(worker):
+        cut(worker)
+        simulation.world.pass_time(0.1)
+    simulation.world.pass_time(3.0)
+    cut(worker)
+    simulation.world.pass_time(1.0)
+
+
+def a_camera_that_goes_unheard(simulation: Simulation) -> None:
+    """The connection to the camera was lost while the worker, which was adopted, was not heard: what it told of its clip was believed."""
+    adopt(simulation)
+    worker = simulation.worker(DETECTS)
+    with unheard(worker):
+        worker.lose_camera(0.5)
+        simulation.world.pass_time(1.0)
+    simulation.world.pass_time(8.0)
 
 
 def a_worker_that_is_back_during_a_look(simulation: Simulation) -> None:
@@ -202,6 +234,8 @@ STORIES: dict[str, Course] = {
     for course in (
         a_save_that_names_no_event,
         a_save_that_names_no_event_twice,
+        a_save_of_the_next_clip,
+        a_camera_that_goes_unheard,
         a_worker_that_is_back_during_a_look,
         a_storage_that_changes,
         a_storage_with_errors_at_a_start,

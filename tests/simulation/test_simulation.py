@@ -17,6 +17,15 @@ from tests.simulation.stories import STORIES
 SEEDS = 300
 AT_ONCE = 30
 
+FOUND = (
+    # The save of one clip was taken for that of another, whose row then told of the first.
+    *(700014, 700026, 700224, 700252, 700417, 700480, 700483, 700893, 702205, 702528, 702755),
+    702915,  # a camera went while its worker was not heard
+    700771,  # a replica had lost the frame of the highest score
+)
+"""Seeds beyond those above that have found a defect. What they have told goes into `stories` as well, where it can be told shortly: a seed
+does something else once the code has changed."""
+
 
 def simulate(*arguments: str, hash_seed: str = "random") -> str:
     """What `python -m tests.simulation` says."""
@@ -34,6 +43,11 @@ def simulate(*arguments: str, hash_seed: str = "random") -> str:
 def test_whatever_happens_every_clip_has_its_one_row(first):
     said = simulate(f"{first}..{first + AT_ONCE}")
     assert said == f"{AT_ONCE} seeds, 0 failed\n", said
+
+
+def test_what_seeds_have_found_is_found_no_more():
+    said = simulate(*(f"{seed}..{seed + 1}" for seed in FOUND))
+    assert said.endswith(f"{len(FOUND)} seeds, 0 failed\n"), said
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -47,6 +47,8 @@ def fill_storage(simulation: Simulation) -> None:
     """There is no room for a while: workers write no frames, and clips can't be moved to directories that are not there."""
     storage = simulation.some_storage()
     simulation.world.tell(f"{storage.root} is full")
+    for worker in simulation.world.living():
+        worker.recorder.fail(storage)
     storage.full = True
     simulation.world.callLater(_some_seconds(simulation), setattr, storage, "full", False)
 
@@ -56,6 +58,8 @@ def unmount(simulation: Simulation) -> None:
     world, storage = simulation.world, simulation.some_storage()
     if not storage.mounted:
         return
+    for worker in world.living():
+        worker.recorder.fail(storage)
     for clip in world.clips.values():
         clip.lost = clip.lost or (clip.storage is storage and clip.ended_at is None)
     leave_directory = world.chance.random() < 0.5

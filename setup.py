@@ -1,7 +1,7 @@
 """Packaging of zmtwist. The plugin in twisted/plugins must be found from a wheel and from `pip install -e .` alike.
 
 Twisted scans the entries of sys.path for `twisted/plugins`; setuptools' default editable install adds no entry, but an
-explicit `package_dir={"": "."}` makes it add this folder (style.md, b18). There is no __init__.py in either plugin folder.
+explicit `package_dir={"": "."}` makes it add this folder. There is no __init__.py in either plugin folder.
 """
 
 from pathlib import Path

@@ -76,6 +76,54 @@ def test_every_page_is_in_the_index() -> None:
     assert set((ROOT / "doc").rglob("*.md")) - {index} <= listed
 
 
+# Citations.
+
+SOURCES: Final = sorted(
+    path
+    for part in ("zmtwist", "tests", "tools", "twisted", "etc")
+    for path in (ROOT / part).rglob("*")
+    if path.suffix in {"", ".py", ".sh", ".toml", ".yml", ".service"} and path.is_file() and path != Path(__file__)
+)
+
+
+def _cited(text: str) -> Iterator[tuple[str, str]]:
+    """Each document that a text names, with what follows a comma behind it: the heading, where it begins with a capital."""
+    flowing = re.sub(r"\s*\n[ \t]*#?[ \t]*", " ", text)
+    for found in re.finditer(r"([\w/.{}-]*\w\.md)\b(?=(?:, (.{1,80}))?)", flowing):
+        yield found[1], found[2] or ""
+
+
+def _wrong_citations(text: str, root: Path = ROOT) -> list[str]:
+    wrong = []
+    for path, tail in _cited(text):
+        page = root / path
+        if not page.is_file():
+            wrong.append(f"{path} is not there")
+        elif re.match(r"[A-Z0-9]", tail):
+            heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+            if not any(re.match(re.escape(head) + r"(?!\w)", tail) for head in heads):
+                wrong.append(f"{path} has no heading for {tail!r}")
+    return wrong
+
+
+def test_documents_and_headings_that_code_cites_exist() -> None:
+    assert len(SOURCES) > 400
+    wrong = {str(path.relative_to(ROOT)): _wrong_citations(path.read_text(errors="replace")) for path in SOURCES}
+    assert {path: found for path, found in wrong.items() if found} == {}
+
+
+def test_a_wrong_citation_is_found(tmp_path: Path) -> None:
+    (tmp_path / "doc").mkdir()
+    (tmp_path / "doc/a.md").write_text("# A\n\n## Names of clips\n")
+    assert _wrong_citations("see doc/a.md, then (doc/a.md, Names of\n    # clips).", tmp_path) == []
+    assert _wrong_citations("(doc/a.md, Names of clipsx) (doc/a.md, 4) (doc/b.md) (a.md)", tmp_path) == [
+        "doc/a.md has no heading for 'Names of clipsx) (doc/a.md, 4) (doc/b.md) (a.md)'",
+        "doc/a.md has no heading for '4) (doc/b.md) (a.md)'",
+        "doc/b.md is not there",
+        "a.md is not there",
+    ]
+
+
 # Commands.
 
 

@@ -1,4 +1,4 @@
-"""The layering of design.md, read off the code's own import statements."""
+"""The layering of doc/design.md, read off the code's own import statements."""
 
 from __future__ import annotations
 

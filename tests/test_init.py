@@ -21,7 +21,7 @@ import pytest
 from tests.service_case import Installation
 
 SCRIPT = Path(__file__).parent.parent / "etc" / "init.d" / "zmnext"
-GUIDE = SCRIPT.parents[2] / "doc" / "guide" / "service.md"
+GUIDE = SCRIPT.parents[2] / "doc/guide/service.md"
 LOGROTATE = SCRIPT.parent.parent / "logrotate.d" / "zmnext"
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
 

@@ -34,7 +34,7 @@ from zmtwist.redact import Redactor, mask
         ("password='a b' c", "password='***' c"),
         ("Authorization: Basic dTpw", "Authorization: Basic ***"),
         ('mqtt_password: "never closed', 'mqtt_password: "***'),
-        # The worker's own line about a clip has a token that is no secret (worker.md, 1).
+        # The worker's own line about a clip has a token that is no secret (doc/reference/worker.md, The log).
         (
             "store: recording_opening token=3-1795338176-2 cause=motion",
             "store: recording_opening token=3-1795338176-2 cause=motion",

@@ -11,7 +11,7 @@ import msgspec
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """An event's scores so far, as absolute figures (so writing them twice does no harm): zoneminder.md, 3.
+    """An event's scores so far, as absolute figures (so writing them twice does no harm): doc/reference/zoneminder.md, Scores.
 
     `max_score_frame` is the FrameId of the first frame that reached `max_score`; 1 while nothing has scored. `max_score_us` is that frame's
     offset in the clip; 0 as well where it is not known.

@@ -39,7 +39,7 @@ class IEventSink(ILinkSink):
     """Takes what workers say, by whatever way, and knows what they record. As `ILinkSink`."""
 
     def logged_opening(monitor_id: int, token: str, cause: str, at_us: int) -> None:
-        """The worker's log told of a clip's opening (worker.md, 1); the same token may come as an event too."""
+        """The worker's log told of a clip's opening (doc/reference/worker.md, The log); the same token may come as an event too."""
 
     def frame_refused(monitor_id: int) -> None:
         """The worker's log told that its recorder could not write a frame."""

@@ -1,4 +1,4 @@
-"""ZoneMinder's own configuration files: /etc/zm/zm.conf and conf.d/*.conf (zoneminder.md, 7)."""
+"""ZoneMinder's own configuration files: /etc/zm/zm.conf and conf.d/*.conf (doc/reference/zoneminder.md, Configuration files)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from zmtwist.ops.address import client_address
 from zmtwist.service import ZmNext
 from zmtwist.settings import settle
 
-GUIDE = Path(__file__).parents[2] / "doc" / "guide" / "proxy.md"
+GUIDE = Path(__file__).parents[2] / "doc/guide/proxy.md"
 MODULES = "authz_core alias headers mpm_event proxy proxy_http ssl"
 
 NGINX = """

@@ -18,7 +18,7 @@ from tests.ops.served import ask
 from tests.service_case import Installation, until
 
 ROOT = Path(__file__).parent.parent.parent
-DOCUMENT = ROOT / "doc" / "reference" / "metrics.md"
+DOCUMENT = ROOT / "doc/reference/metrics.md"
 DASHBOARD = ROOT / "etc" / "grafana" / "zmnext.json"
 RULES = ROOT / "etc" / "prometheus" / "zmnext-rules.yml"
 

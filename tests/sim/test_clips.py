@@ -1,4 +1,4 @@
-"""Clips as files, with real video (worker.md, 4); and the captures' shapes."""
+"""Clips as files, with real video (doc/reference/worker.md, The recorder); and the captures' shapes."""
 
 from __future__ import annotations
 

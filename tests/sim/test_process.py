@@ -1,4 +1,4 @@
-"""The process: options, exit statuses, signals, its log, its socket's file (worker.md, 1)."""
+"""The process: options, exit statuses, signals, its log, its socket's file (doc/reference/worker.md, Command line)."""
 
 from __future__ import annotations
 

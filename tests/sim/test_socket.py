@@ -1,4 +1,4 @@
-"""The stream socket: who gets what, when (worker.md, 2 and 5)."""
+"""The stream socket: who gets what, when (doc/reference/worker.md, Blocking sends)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mistakes of zoneminder.md, section 10, that concern who writes the rows: one test for each, by its number."""
+"""The mistakes of doc/reference/zoneminder.md, Mistakes of an event's writer, that concern rows: one test for each, by its number."""
 
 from __future__ import annotations
 

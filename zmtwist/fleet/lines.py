@@ -60,7 +60,7 @@ class LineSplitter:
 
 @attrs.frozen
 class Opening:
-    """A clip's opening, as a worker's log tells it (doc/reference/wire.md). Not guarded yet."""
+    """A clip's opening, as a worker's log tells it (doc/reference/worker.md, The log). Not guarded yet."""
 
     token: str
     cause: str

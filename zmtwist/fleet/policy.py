@@ -40,7 +40,7 @@ EXIT_MEANING = {
     5: "could not bind its socket",
     **LAUNCHER_EXITS,
 }
-"""worker.md, 1."""
+"""What each exit status means (doc/reference/worker.md, Command line)."""
 
 FATAL_EXITS = frozenset({1, 2, 3, 4, 126, 127})
 """Exits that another try with the same document and binary would only repeat."""

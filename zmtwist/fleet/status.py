@@ -10,7 +10,7 @@ from zmtwist.fleet.policy import Exit
 
 
 class State(enum.StrEnum):
-    """The states of design.md. The names are a contract: status, metrics and log show them as they are."""
+    """The states of doc/reference/states.md. The names are a contract: status, metrics and log show them as they are."""
 
     STOPPED = "STOPPED"
     """No process, and none wanted."""

@@ -1,4 +1,6 @@
-"""The control socket of ZoneMinder's daemon keeper: `zmdc.pl`, or zm-api in its place (zoneminder.md, 5).
+"""The control socket of ZoneMinder's daemon keeper: `zmdc.pl`, or zm-api in its place.
+
+Source: doc/reference/zoneminder.md, The control socket of zmdc.pl.
 
 One request per connection: the fields with semicolons between them and no newline (zmdc.pl would take it for part of the last field),
 then our side is closed at once. zmdc.pl serves one client at a time and reads without a time-out, so a connection that is held open

@@ -70,9 +70,9 @@ def activity_of(
 ) -> Activity | None:
     """What a detail tells of a clip; None where it tells nothing.
 
-    `motion_area` is the picture's size in pixels, 0 while unknown. Scores are on ZoneMinder's scale (zoneminder.md, 3): a detector's best
-    confidence in percent (as for sounds, plates and faces); for motion the changed share of the picture in percent, at least 1; 100 for
-    a rule that fired.
+    `motion_area` is the picture's size in pixels, 0 while unknown. Scores are on ZoneMinder's scale (doc/reference/zoneminder.md, Scores):
+    a detector's best confidence in percent (as for sounds, plates and faces); for motion the changed share of the picture in percent, at
+    least 1; 100 for a rule that fired.
     """
     make = _MAKERS.get(type(detail))
     return make(detail, at_us, motion_area, zoning) if make is not None else None

@@ -168,7 +168,7 @@ def mark_directory(place: EventPlace) -> None:
 
 
 def directory_bytes(directory: Path) -> int:
-    """The size that `Events.DiskSpace` holds: regular files directly in the directory, each inode once (zoneminder.md, 1a)."""
+    """`Events.DiskSpace`: regular files directly in the directory, each inode once (doc/reference/zoneminder.md, The life of an event)."""
     sizes: dict[tuple[int, int], int] = {}
     with os.scandir(directory) as entries:
         for entry in entries:

@@ -1,6 +1,6 @@
 """The name that a worker gives a clip before it is assigned one: `{root}/{YYYY-MM-DD}/event-Monitor-{monitor}-{stream}-{HH-MM-SS}.mkv`.
 
-Its time is the local time of the opening, in whole seconds (worker.md, 4).
+Its time is the local time of the opening, in whole seconds (doc/reference/worker.md, Names of clips).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from zmtwist.fleet.status import State, Transition, WorkerStatus
 from zmtwist.zm.status import CameraStatus, StatusWriter
 
 REFRESH_SECONDS = 20.0
-"""Newer ZoneMinders delete rows that are a minute old (zoneminder.md, 4a)."""
+"""Newer ZoneMinders delete rows that are a minute old (doc/reference/zoneminder.md, Monitor_Status)."""
 
 
 class Console(Service):

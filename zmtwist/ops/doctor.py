@@ -24,7 +24,7 @@ from zmtwist.programs import INFER, Program, find_infer, find_worker, plugin_kin
 from zmtwist.settings import Settings, settle
 
 RING_BYTES = 256 * 1024 * 1024
-"""The most that one worker's shared memory ring takes (worker.md, 1)."""
+"""The most that one worker's shared memory ring takes (doc/reference/worker.md, Shared memory)."""
 
 ZMDC_SECONDS = 3.0
 

@@ -1,7 +1,8 @@
 """A camera's URL, made from a monitor's columns and spelled so that the worker's scanner reads it as it is meant.
 
-The scanner (worker.md, 1) knows no escapes and ends at the first `}`: no quote, backslash, brace, control character or anything beyond
-ASCII (which JSON would write with a backslash) may be left in a value. All of them can be percent-encoded but in a host name.
+The scanner (doc/reference/worker.md, Plugins) knows no escapes and ends at the first `}`: no quote, backslash, brace, control character
+or anything beyond ASCII (which JSON would write with a backslash) may be left in a value. All of them can be percent-encoded but in a
+host name.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Storage:
 
 @attrs.frozen
 class Zone:
-    """A row of `Zones`: its geometry is still ZoneMinder's text (zoneminder.md, 8)."""
+    """A row of `Zones`: its geometry is still ZoneMinder's text (doc/reference/zoneminder.md, Zones)."""
 
     id: int
     name: str

@@ -1,4 +1,4 @@
-"""ZoneMinder's zones (zoneminder.md, 8): read from text, handed to the stages that honour them, and applied to what detectors say.
+"""ZoneMinder's zones (doc/reference/zoneminder.md, Zones): read, handed to the stages that honour them, and applied to detections.
 
 Zones are drawn on the upright picture while the worker sees the camera's own, so both directions turn (`geometry`). Detectors ignore
 zones; `classify` is how ingest makes up for that.
@@ -160,7 +160,7 @@ _COLUMNS: Final = {
     "AlarmRGB": "alarm_rgb",
 }
 
-# Where Coords are percent, these are percent of the zone's area (zoneminder.md, 8), while the worker counts pixels.
+# Where Coords are percent, these are percent of the zone's area (doc/reference/zoneminder.md, Zones), while the worker counts pixels.
 _OF_AREA: Final = frozenset(name for name in _COLUMNS if name.endswith(("AlarmPixels", "FilterPixels", "BlobPixels")))
 
 

@@ -1,4 +1,4 @@
-"""The capture nodes: how a camera is connected to, what is done when it is lost, and when its frames come (source: worker.md, 1)."""
+"""The capture nodes: connection to a camera, its loss, and the times of its frames (doc/reference/worker.md, Cameras over RTSP)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipeline document as the worker reads it: which input, which stages that speak, which recorder (source: worker.md, 1 and 4)."""
+"""The pipeline document as the worker reads it: which input, which stages that speak, which recorder (doc/reference/worker.md, Plugins)."""
 
 from __future__ import annotations
 

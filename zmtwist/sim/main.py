@@ -1,4 +1,4 @@
-"""`zm-core-sim`: a stand-in for the zm-next worker (worker.md), for the demo, the tests and the benchmarks.
+"""`zm-core-sim`: a stand-in for the zm-next worker (doc/reference/worker.md), for the demo, the tests and the benchmarks.
 
 usage: zm-core-sim --pipeline FILE --socket PATH --monitor-id N
 

@@ -1,4 +1,4 @@
-"""The `store` node: which packets go into which clip, and what is said of it (source: worker.md, 4, and the captures)."""
+"""The `store` node: which packets go into which clip, and what is said of it (doc/reference/worker.md, The recorder)."""
 
 from __future__ import annotations
 

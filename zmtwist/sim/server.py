@@ -1,4 +1,4 @@
-"""The worker's stream socket (source: worker.md, 2 and 5).
+"""The worker's stream socket (doc/reference/worker.md, Blocking sends).
 
 All sends block, as the real worker's do under its one lock: a client that does not read stops whoever sends, and with it everything.
 What a client may leave unread is what the kernel holds for a UNIX socket, 208 KiB by default.

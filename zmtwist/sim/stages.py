@@ -1,4 +1,4 @@
-"""What the detector stages publish about one frame in which something moves (source: worker.md, 3; keys in the captures' order)."""
+"""What detector stages publish about a frame with motion (doc/reference/wire.md, Events), keys in the captures' order."""
 
 from __future__ import annotations
 

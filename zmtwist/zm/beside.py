@@ -1,4 +1,4 @@
-"""What an event has beside its frames, on the versions that have it: Event_Data rows and tags (zoneminder.md, 3).
+"""Event_Data rows and tags, on the versions that have them (doc/reference/zoneminder.md, Event_Data and tags).
 
 Both may be written again without harm: a row of data is known by how it begins (its kind and its time in the clip), a tag by its name.
 """

@@ -1,4 +1,4 @@
-"""One batch of changes as one transaction: which rows are locked, read and written, in which order (zoneminder.md, 1d).
+"""One batch of changes as one transaction: the rows that are locked, read and written, in order (doc/reference/zoneminder.md, Lock order).
 
 Locks are taken in ZoneMinder's documented order: Events by id; then, where triggers or statements of ours will touch more than one
 event's counts, the bucket rows table by table, and Event_Summaries by monitor. Only then anything is written, so that it no longer matters

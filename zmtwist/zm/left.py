@@ -180,7 +180,7 @@ class Reader:
     def _place(
         self, event_id: int, monitor_id: int, row: Sequence[Any], known: Mapping[int, Storage], video: str
     ) -> EventPlace:
-        """Where the event's files belong: by its own Scheme, whatever its storage's is by now (zoneminder.md, 2b)."""
+        """Where the event's files belong: by its own Scheme, not its storage's (doc/reference/zoneminder.md, Directories)."""
         storage = known.get(int(row[2] or 0)) or events_storage(self.site)
         scheme: Any = str(row[3]) if str(row[3]) in SCHEMES else "Shallow"  # what ZoneMinder takes any other word for
         start = row[4] if isinstance(row[4], datetime) else datetime.fromisoformat(str(row[4]))

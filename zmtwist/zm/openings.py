@@ -166,7 +166,7 @@ def _beside(
 def _counts(
     opened: Collection[OpenEvent], names: Sequence[int | str], schema: Schema, dialect: Dialect, zone: tzinfo | None
 ) -> Iterator[Statement]:
-    """Bucket and summary rows for new events (zoneminder.md, 1c)."""
+    """Bucket and summary rows for new events (doc/reference/zoneminder.md, Counts and sizes)."""
     values = ", ".join(
         f"({name}, {change.monitor_id}, '{local_time(change.start_us, zone).isoformat(' ')}', NULL)"
         for change, name in zip(opened, names, strict=True)

@@ -1,4 +1,4 @@
-"""Where an event's files lie: the directory formulas that ZoneMinder's writers and readers share (zoneminder.md, 2b). No I/O.
+"""Directories of events, by the formulas of ZoneMinder's writers and readers (doc/reference/zoneminder.md, Directories). No I/O.
 
 All date parts are local wall time of the very value in Events.StartDateTime: a directory derived from any other is found by no reader.
 """

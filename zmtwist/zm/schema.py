@@ -1,4 +1,4 @@
-"""What this database has: looked at once, then a frozen value that reads and writes branch on (zoneminder.md, 0 and 8)."""
+"""What this database has: looked at once, then a frozen value that reads and writes branch on (doc/reference/zoneminder.md, Versions)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zmtwist.zm.dialect import Dialect, Sql
 from zmtwist.zm.errors import Unusable
 
 BUCKETS = ("Events_Hour", "Events_Day", "Events_Week", "Events_Month")
-"""Per-event rows that the console's counts are kept by, in the order in which they are locked (zoneminder.md, 1d)."""
+"""Per-event rows that the console's counts are kept by, in the order in which they are locked (doc/reference/zoneminder.md, Lock order)."""
 
 INSERT_TRIGGER = "event_insert_trigger"
 UPDATE_TRIGGER = "event_update_trigger"

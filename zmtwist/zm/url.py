@@ -104,7 +104,10 @@ def _options(query: str) -> dict[str, str]:
 
 
 def from_zm_conf(conf: Mapping[str, str]) -> DatabaseUrl:
-    """The database that zm.conf's ZM_DB_* keys name (zoneminder.md, 7). Raises `ValueError` where they name none."""
+    """The database that zm.conf's ZM_DB_* keys name (doc/reference/zoneminder.md, Configuration files).
+
+    Raises `ValueError` where they name none.
+    """
     kind = conf.get("ZM_DB_TYPE") or "mysql"
     if kind.lower() not in {"mysql", "mariadb"}:
         raise ValueError(f'ZM_DB_TYPE is "{kind}": only mysql is known')

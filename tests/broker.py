@@ -22,6 +22,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.ops.served import free_port
+from tests.waiting import Deadline
 
 PASSWORD = "hush#hush"
 DAY = timedelta(days=1)
@@ -82,14 +83,14 @@ class Broker:
             with config.open("a") as more:
                 more.write(f"certfile {self.certificate}\nkeyfile {key}\n")
         self.process = subprocess.Popen([_program("mosquitto"), "-c", config], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = Deadline(20)
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
                 assert self.process.poll() is None, "mosquitto has ended"
-                assert time.monotonic() < deadline, "mosquitto does not listen"
+                assert not deadline.over, "mosquitto does not listen"
                 time.sleep(0.01)
 
     def stop(self) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pymysql
 
+from tests.waiting import Deadline
+
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / ".cache" / "zoneminder" / "usr" / "share" / "zoneminder" / "db"
 NEWER = ROOT / "tests" / "data" / "schema_newer.sql"
@@ -110,13 +112,13 @@ class Server:
             stderr=subprocess.STDOUT,
         )
         log.close()
-        deadline = time.monotonic() + START_SECONDS
+        deadline = Deadline(START_SECONDS)
         while True:
             try:
                 self.connect().close()
                 return
             except pymysql.err.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
+                if self._process.poll() is not None or deadline.over:
                     raise RuntimeError(f"mariadbd did not start:\n{(self.directory / 'log').read_text()}") from None
                 time.sleep(0.02)
 

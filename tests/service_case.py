@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
 
 from zmtwist.configfile import parse
 from zmtwist.service import ZmNext
@@ -20,15 +18,6 @@ from zmtwist.zm.embedded import connect
 
 SIMULATOR = Path(sys.executable).with_name("zm-core-sim")
 DEFAULT_TUNING = {"ZM_CORE_SIM": "fps=10"}
-
-
-async def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Wait until `condition` is true; its value. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not so within {seconds} s: {condition}"
-        await deferLater(reactor, 0.02)
-    return value
 
 
 @attrs.define

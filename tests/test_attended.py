@@ -8,14 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import Deadline, until
 from zmtwist.ops.notify import standing
 
 TWISTD = Path(sys.executable).with_name("twistd")
@@ -53,9 +53,9 @@ class Unit:
         self.heard.clear()
 
     def until(self, condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = Deadline(seconds)
         while not condition():
-            assert time.monotonic() < deadline, f"not within {seconds} s: {what}: {self.heard}\n{self.log[-2000:]}"
+            assert not deadline.over, f"not within {seconds} s: {what}: {self.heard}\n{self.log[-2000:]}"
             with contextlib.suppress(TimeoutError):
                 self.heard += self._socket.recv(4096).decode().split("\n")
 

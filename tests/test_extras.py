@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from tests.ops.served import UnixConnection
 from tests.service_case import Installation
+from tests.waiting import Deadline
 
 ROOT = Path(__file__).parent.parent
 
@@ -152,9 +153,9 @@ def served(zm, fresh, config):
     process = fresh.start(config, log)
     api = str(zm.directory / "run" / "api.sock")
     try:
-        deadline = time.monotonic() + 60
+        deadline = Deadline(60)
         while True:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            assert process.poll() is None and not deadline.over, log.read_text()
             asked = subprocess.run(
                 [fresh.bin / "zmnextctl", "--api", f"unix:{api}", "--json", "status"],
                 env=ENVIRONMENT, capture_output=True, text=True, check=False,

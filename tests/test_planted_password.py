@@ -23,7 +23,7 @@ import pytest
 from tests.broker import Broker, Ear
 from tests.ops.served import UnixConnection, free_port
 from tests.service_case import SIMULATOR, Installation
-from tests.test_survival import wait_for
+from tests.waiting import wait_for
 
 TWISTD, CTL = SIMULATOR.with_name("twistd"), SIMULATOR.with_name("zmnextctl")
 ROOT = Path(__file__).parent.parent

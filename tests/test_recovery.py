@@ -14,7 +14,8 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.test_survival import Scene, wait_for
+from tests.test_survival import Scene
+from tests.waiting import wait_for
 
 CTL = Path(sys.executable).with_name("zmnextctl")
 NO_DETECTOR = "[zmnext.pipeline]\ndetect = false"
@@ -94,7 +95,8 @@ def check_every_clip_has_one_closed_event(scene: Scene, before: dict[int, Path])
     for inode in before:
         event = named[inode]
         assert event["Frames"] == frames_in(now[inode])
-        assert 0 < event["Length"] < 60
+        assert event["Length"] < 60
+        assert event["Length"] > 0 or event["Frames"] < 2
         assert event["Name"] == f"Event-{event['Id']}"
         assert scene.zm.frames(event["Id"])
 
@@ -144,10 +146,13 @@ def test_a_killed_service_goes_on_with_the_events_of_its_workers(scene: Scene) -
     scene.services[-1].process.kill()
     scene.services[-1].process.wait()
     service = scene.start()
-    wait_for(lambda: sum(e["EndDateTime"] is not None for e in scene.zm.events()) >= 3, "the first clips are saved")
+
+    def closed() -> set[int]:
+        return {e["Id"] for e in scene.zm.events() if e["EndDateTime"] is not None and e["DefaultVideo"]}
+
+    # On a busy machine they may be saved before anybody listens; they are closed by the look 10 s later then.
+    wait_for(lambda: first <= closed(), f"the first clips are saved: {service.log}")
     assert sorted(scene.workers()) == workers
-    closed = {e["Id"] for e in scene.zm.events() if e["EndDateTime"] is not None and e["DefaultVideo"]}
-    assert first <= closed, service.log
     settled(scene)
     assert service.end() in (0, -signal.SIGTERM)
     assert fsck(scene)["wrong"] == []

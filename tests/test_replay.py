@@ -11,7 +11,8 @@ import pytest
 import pytest_twisted
 
 from tests.replay_worker import ROOT
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.happenings import EventClosed
 
 CAPTURES = Path(__file__).parent / "data" / "captures"

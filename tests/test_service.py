@@ -9,7 +9,8 @@ import av
 import pytest
 import pytest_twisted
 
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.fleet.status import State, Transition
 from zmtwist.happenings import EventClosed, EventOpened
 

@@ -13,7 +13,8 @@ import pytest
 import pytest_twisted
 
 from tests.ops.served import ask
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.fleet.status import State
 from zmtwist.ops.show import status_lines
 from zmtwist.service import ZmNext

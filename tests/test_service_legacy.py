@@ -12,7 +12,8 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from tests.fleet.fake_zmdc import Keeper, Server
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.config import Config, LegacyConfig
 from zmtwist.configfile import parse
 from zmtwist.disabled import Disabled, left_behind

@@ -15,7 +15,8 @@ import pytest
 import pytest_twisted
 
 from tests.ops.test_ctl_service import ctl_here
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.fleet.status import State
 from zmtwist.happenings import EventClosed
 from zmtwist.ingest import storages

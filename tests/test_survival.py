@@ -8,16 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import av
 import pytest
 import pytest_twisted
 
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until, wait_for
 from zmtwist.fleet import fleet as fleet_module
 from zmtwist.fleet.status import State
 from zmtwist.happenings import EventClosed, EventOpened
@@ -29,16 +29,6 @@ ENDED = (0, -signal.SIGTERM)
 
 TUNING = {"ZM_CORE_SIM": "fps=10,gop=0.1,size=640x480"}
 """Ten full pictures a second: what is recorded reaches the disk soon."""
-
-T = TypeVar("T")
-
-
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 class Service:

@@ -23,6 +23,7 @@ from typing import Any
 import attrs
 
 from tests.service_case import SIMULATOR, Installation
+from tests.waiting import Deadline
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = 1
@@ -98,10 +99,10 @@ class Target:
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
         """Wait until `condition` is true, and return its value."""
-        deadline = time.monotonic() + seconds
+        deadline = Deadline(seconds)
         while not (value := condition()):
             assert self.process.poll() is None, f"the service has ended with {self.process.returncode}\n{self.tail()}"
-            assert time.monotonic() < deadline, f"not within {seconds} s: {what}\n{self.tail()}"
+            assert not deadline.over, f"not within {seconds} s: {what}\n{self.tail()}"
             time.sleep(0.02)
         return value
 

@@ -23,6 +23,7 @@ import msgspec
 
 from tests.mariadb import Server
 from tests.service_case import SIMULATOR
+from tests.waiting import Deadline
 from tests.zm.site import TABLES
 from zmtwist.changes import AddFrame, Change, OpenEvent
 
@@ -159,10 +160,10 @@ class Host:
         return [tuple(json.loads(line)) for line in lines]
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = Deadline(seconds)
         while not condition():
             assert self.processes[-1].poll() is None, self.log[-3000:]
-            assert time.monotonic() < deadline, f"not within {seconds} s: {what}\n{self.log[-3000:]}"
+            assert not deadline.over, f"not within {seconds} s: {what}\n{self.log[-3000:]}"
             time.sleep(0.05)
 
     def heard(self, kind: type, count: int) -> None:

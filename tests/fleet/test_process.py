@@ -6,16 +6,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from tests.waiting import until
 from zmtwist.budget import Budget, Kind
 from zmtwist.config import Level
 from zmtwist.fleet.lines import Opening
@@ -66,14 +66,6 @@ def spawn(directory: Path, code: str, document: bytes = b"", stop_timeout: float
     with LockFile.take(str(directory / "lock")) as lock:
         child.spawn(reactor, command, lock.fd)
     return child, watcher
-
-
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for a condition; fails when the time is over."""
-    deadline = reactor.seconds() + seconds
-    while not condition():
-        assert reactor.seconds() < deadline, "the condition never came true"
-        await deferLater(reactor, 0.01)
 
 
 def there(pid: int) -> bool:

@@ -6,7 +6,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from tests.service_case import until
+from tests.waiting import until
 from zmtwist.ingest import disk
 from zmtwist.ingest.disk import Disk
 

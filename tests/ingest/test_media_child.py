@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from tests.ingest.media import stand_in
-from tests.service_case import until
+from tests.waiting import until
 from zmtwist.ingest import media_child
 from zmtwist.ingest.media_child import ChildEnded, answers, spawn
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from struct import pack, unpack
 
 import av
@@ -77,9 +76,7 @@ def test_each_job_has_its_time_and_the_last_one_ends_it(asking, job, signals):
     allowed = int(ask(b"resource.getrlimit(resource.RLIMIT_CPU)[0]"))
     assert ask(b"spin(1.1)") == b"None"
     assert int(ask(b"resource.getrlimit(resource.RLIMIT_CPU)[0]")) > allowed
-    begun = time.monotonic()
     assert asking(1)(job) in signals
-    assert time.monotonic() - begun < 40
 
 
 def test_only_files_are_opened(tmp_path):

@@ -19,7 +19,8 @@ from twisted.logger import globalLogPublisher
 
 from tests.ingest.builders import saved
 from tests.ingest.video import RATE, record
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent
 from zmtwist.happenings import EventClosed
 from zmtwist.ingest import reconcile

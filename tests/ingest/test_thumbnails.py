@@ -16,7 +16,8 @@ from twisted.internet.task import Clock
 from tests.ingest.media import stand_in
 from tests.ingest.places import place_in
 from tests.ingest.video import record
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.changes import CloseEvent, Tally, UpdateEvent
 from zmtwist.ingest import thumbnails as module
 from zmtwist.ingest.clips import directory_bytes

@@ -10,11 +10,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from tests.waiting import wait_for
 
 DRIVER = "chromedriver"
 BROWSER = "chromium"
@@ -109,13 +110,9 @@ class Browser:
     def text(self, selector: str) -> str:
         return self.call("GET", f"/session/{self.session}/element/{self.find(selector)}/text")
 
-    def until(self, script: str, *args: Any, seconds: float = 20.0) -> Any:
+    def until(self, script: str, *args: Any) -> Any:
         """Wait until what `script` returns is true; its value."""
-        deadline = time.monotonic() + seconds
-        while not (value := self.run(script, *args)):
-            assert time.monotonic() < deadline, f"not so within {seconds} s: {script} {args}"
-            time.sleep(0.03)
-        return value
+        return wait_for(lambda: self.run(script, *args), f"{script} {args}")
 
     def complaints(self) -> list[str]:
         """What the console has shown since the last call: errors and warnings."""

@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from tests.service_case import until
+from tests.waiting import until
 from zmtwist.budget import Budgets
 from zmtwist.configfile import parse
 from zmtwist.fleet.status import State, Transition

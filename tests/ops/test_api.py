@@ -13,7 +13,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import formatEvent, globalLogPublisher
 
 from tests.ops.served import ask, free_port
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.fleet.status import State
 from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ops.api import Api

@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 from tests.ops.browser import Browser
 from tests.ops.served import free_port
 from tests.ops.test_page import ENABLED, LIVE, PLAYS, STATE
-from tests.service_case import until
+from tests.waiting import Deadline, until
 from zmtwist.configfile import load
 from zmtwist.demo import prepare
 from zmtwist.ops.address import client_address
@@ -124,14 +124,14 @@ class Proxy:
         process = subprocess.Popen(
             self.command(), stdin=subprocess.DEVNULL, stderr=(self.directory / "log").open("wb"), start_new_session=True
         )
-        deadline = time.monotonic() + 30
+        deadline = Deadline(30)
         while True:
             try:
                 self.ask("GET", "/")
                 return process
             except OSError:
                 log = (self.directory / "log").read_text()
-                assert process.poll() is None and time.monotonic() < deadline, log
+                assert process.poll() is None and not deadline.over, log
                 time.sleep(0.05)
 
     @property

@@ -17,7 +17,8 @@ from twisted.internet.defer import fail, succeed
 from twisted.internet.threads import deferToThread
 
 from tests.ops.served import free_port
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.status import State
 from zmtwist.happenings import EventClosed

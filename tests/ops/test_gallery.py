@@ -19,7 +19,8 @@ from tests.ingest.media import stand_in
 from tests.ingest.video import record
 from tests.ops.served import Nothing, Served, ask, free_port
 from tests.ops.test_fragments import boxes
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.ops import filebody
 from zmtwist.ops.filebody import Outside, open_inside, read_at
 from zmtwist.ops.library import Library
@@ -232,9 +233,10 @@ async def test_a_clip_that_names_others_or_is_no_file_is_not_shown(shop, tmp_pat
 )
 @pytest_twisted.ensureDeferred
 async def test_a_process_that_fails_on_a_clip_costs_that_answer(shop, monkeypatch, behaviour, status):
-    monkeypatch.setattr(filebody, "PIECE_SECONDS", 1.5)
     shop.event(1)
     with monkeypatch.context() as patched:
+        if "sleep" in behaviour:
+            patched.setattr(filebody, "PIECE_SECONDS", 1.5)
         patched.setattr(filebody, "command", lambda _module: stand_in(behaviour))
         if status == 200:  # what came is no whole answer
             with pytest.raises(http.client.IncompleteRead):
@@ -297,7 +299,6 @@ async def test_over_tcp_a_clip_needs_the_token_or_a_ticket_for_it(shop):
 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_stops_reading_is_cut_and_files_are_bounded(shop, monkeypatch):
-    monkeypatch.setattr(filebody, "STUCK_SECONDS", 0.3)
     shop.event(1, content=bytes(20_000_000))
     files = shop.served.service.gallery._files
     files._most = 1
@@ -313,7 +314,14 @@ async def test_a_client_that_stops_reading_is_cut_and_files_are_bounded(shop, mo
         await until(lambda: files._sending == 1)
         full = await shop.clip(1)
         assert (full.status, full.code) == (503, "too_many_files")
-        await until(lambda: files._sending == 0, 5)
+    finally:
+        client.close()
+    await until(lambda: files._sending == 0)
+    monkeypatch.setattr(filebody, "STUCK_SECONDS", 0.3)
+    client = await deferToThread(stall)
+    try:
+        await until(lambda: files._sending == 1)
+        await until(lambda: files._sending == 0)
     finally:
         client.close()
     assert (await shop.clip(1, Range="bytes=0-0")).status == 206

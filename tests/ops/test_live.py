@@ -16,7 +16,8 @@ from twisted.internet.threads import deferToThread
 
 from tests.ops.served import ask, free_port
 from tests.ops.test_fragments import T0, boxes
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.fleet.status import State
 from zmtwist.ops import gallery
 from zmtwist.ops import viewer as viewers

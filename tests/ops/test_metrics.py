@@ -15,7 +15,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ops.served import ask
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = ROOT / "doc/reference/metrics.md"

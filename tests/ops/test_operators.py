@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.logger import capturedLogs
 
 from tests.ops.served import Nothing, ask, transition
-from tests.service_case import until
+from tests.waiting import until
 from zmtwist.configfile import parse
 from zmtwist.ops.operators import Operators
 from zmtwist.settings import settle

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 
 from tests.ops.served import Served, ask, transition
-from tests.service_case import until
+from tests.waiting import until
 from zmtwist.ops import connections, http, stream
 
 
@@ -182,7 +182,7 @@ async def test_a_client_that_drips_is_cut(tmp_path, monkeypatch, opening):
             except OSError:
                 return True
 
-        await until(cut, 5)
+        await until(cut)
     finally:
         client.close()
         await served.service.stopService()

@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.service_case import SIMULATOR, Installation
+from tests.waiting import wait_for
 from zmtwist.ops import try_monitor
 from zmtwist.ops.ctl import main
 from zmtwist.ops.try_monitor import trial_of
@@ -187,10 +187,7 @@ def test_an_interrupt_leaves_nothing(zm, trials, number):
         [CTL, "try", "1", "--seconds", "300", "--config", file, "--zm-conf", "/nonexistent"],
         env={**os.environ, "TMPDIR": str(trials)},
     ) as ctl:
-        deadline = time.monotonic() + 20
-        while not list(trials.glob("*/clips/*/*.mkv")):
-            assert time.monotonic() < deadline, "no clip was opened"
-            time.sleep(0.05)
+        wait_for(lambda: list(trials.glob("*/clips/*/*.mkv")), "a clip is opened")
         command = next(told for told in map(Path.read_bytes, processes_at(trials)) if b"--monitor-id" in told)
         ring = ring_of(int(command.split(b"\0")[-2]))
         assert ring.exists()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.real.picture import Shown, read_time
 from tests.real.trial import Camera, Clip, Trial, figure, walls
-from tests.test_survival import wait_for
+from tests.waiting import wait_for
 
 Cameras = Callable[..., Camera]
 LEFT_HALF = "0,0 319,0 319,479 0,479"

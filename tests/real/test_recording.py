@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.trial import Camera, Trial, figure, longest_gap, walls
-from tests.test_survival import wait_for
+from tests.waiting import wait_for
 
 LONG = pytest.mark.skipif(not os.environ.get("ZM_CORE_LONG"), reason="takes long: ZM_CORE_LONG=1 for it")
 CONNECTED = 60

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from tests.real.trial import Camera
-from tests.sim.harness import COMMAND, Client, frames_of, node, tlvs_of, wait_for
+from tests.sim.harness import COMMAND, Client, frames_of, node, tlvs_of
 from tests.sim.test_rtsp import Camera as Answering
+from tests.waiting import wait_for
 from zmtwist.wire.messages import Media
 
 WORDS = re.compile(

@@ -16,7 +16,8 @@ from typing import Any
 import attrs
 
 from tests.real.picture import Shown, shown
-from tests.test_survival import Scene, Service, wait_for
+from tests.test_survival import Scene, Service
+from tests.waiting import wait_for
 
 CTL = Path(sys.executable).with_name("zmnextctl")
 CAMERA = Path(__file__).with_name("rtsp_camera.py")

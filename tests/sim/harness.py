@@ -15,22 +15,15 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, TypeVar
 
+from tests.waiting import wait_for
 from zmtwist.wire.encode import encode_command, encode_subscribe
 from zmtwist.wire.frames import HEADER, FrameDecoder
 from zmtwist.wire.messages import Bye, Event, Media, Message, MessageType, Response, Subscribe
 
 COMMAND = [sys.executable, "-m", "zmtwist.sim.main"]
-DEADLINE = 15.0
+DEADLINE = 60.0
 
 T = TypeVar("T")
-
-
-def wait_for(condition: Callable[[], T], what: str, seconds: float = DEADLINE) -> T:
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.002)
-    return value
 
 
 def node(kind: str, *children: dict[str, Any], **cfg: Any) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.sim.harness import COMMAND, DEADLINE, Client, Sim, document, node, wait_for
+from tests.sim.harness import COMMAND, DEADLINE, Client, Sim, document, node
+from tests.waiting import crowd, wait_for
 from zmtwist.sim.document import UnknownPlugin
 from zmtwist.sim.main import Usage, main, make_camera, parse_options
 from zmtwist.sim.tuning import Tuning
@@ -133,7 +134,7 @@ def test_a_file_inputs_first_clip_opens_5_to_20_ms_after_the_bind(start: Start, 
     client = sim.connect()
     bound_us = sim.path.stat().st_mtime_ns // 1000
     after_ms = (client.event(0x0304).wall_us - bound_us) / 1000
-    assert 4 <= after_ms < 100  # the upper bound leaves room for a busy machine
+    assert 4 <= after_ms < 100 * crowd()
 
 
 def test_the_exit_unlinks_the_path_even_where_it_is_a_newer_ones(start: Start, tmp_path: Path) -> None:

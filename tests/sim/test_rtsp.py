@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.sim.harness import DEADLINE, Client, Sim, frames_of, is_media, node, tlvs_of, wait_for
+from tests.sim.harness import DEADLINE, Client, Sim, frames_of, is_media, node, tlvs_of
+from tests.waiting import wait_for
 from zmtwist.wire.messages import Event, Hello, Keyframe, Media, MessageType, Stats
 
 Start = Callable[..., Sim]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.sim.harness import Client, Sim, document, is_media, node, wait_for
+from tests.sim.harness import Client, Sim, document, is_media, node
+from tests.waiting import wait_for
 from zmtwist.wire.messages import Bye, Event, Hello, Keyframe, Media, MessageType, Response, Stats
 
 Start = Callable[..., Sim]

@@ -7,7 +7,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from tests.service_case import until
+from tests.waiting import until
 from zmtwist.wire.encode import encode_bye, encode_hello, encode_media, encode_stats
 from zmtwist.wire.frames import FrameDecoder
 from zmtwist.wire.messages import Hello, Subscribe

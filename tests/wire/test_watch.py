@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.inotify import INotify
 from twisted.internet.task import Clock, deferLater
 
+from tests.waiting import until
 from zmtwist.wire.watch import CLOSE_INTERVAL, CLOSE_SECONDS, SLOW_INTERVAL, SocketWatch
 
 
@@ -33,13 +34,6 @@ def bound(path: Path) -> Iterator[None]:
     made.listen()
     yield
     made.close()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await deferLater(reactor, 0.001)
 
 
 def notifiers() -> int:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from twisted.internet.task import deferLater
-
 from tests.mariadb import Server
+from tests.waiting import until
 from zmtwist.changes import AddFrame, Change, CloseEvent, OpenEvent, Tally
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.catalog import Catalog, Site
@@ -131,13 +130,9 @@ class TestSite:
     def frames(self, event_id: int) -> list[dict[str, Any]]:
         return self.rows("Frames", f"EventId = {event_id}")
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that comes about after a commit."""
-        for _ in range(round(seconds / 0.01)):
-            if condition():
-                return
-            await deferLater(self.reactor, 0.01)
-        raise AssertionError(f"did not come about within {seconds} s")
+        await until(condition)
 
     # Short cuts
 

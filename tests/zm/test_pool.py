@@ -14,6 +14,7 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, DeferredList, gatherResults
 
 from tests.mariadb import PASSWORD
+from tests.waiting import wait_for
 from zmtwist.zm import pool as pool_module
 from zmtwist.zm.connect import MysqlConnector, mysql_arguments
 from zmtwist.zm.dialect import Sql
@@ -27,10 +28,8 @@ URL = parse_url("mysql://zmuser:topsecret@db.example/zm")
 def kill(site, number: int) -> None:
     """Kill a connection, and wait until it is: the server does it when it comes to it."""
     site.query(f"KILL CONNECTION {number}")
-    deadline = time.monotonic() + 10
-    while site.query("SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = %s", number):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    alive = "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = %s"
+    wait_for(lambda: not site.query(alive, number), "the connection is killed")
 
 
 @pytest_twisted.ensureDeferred
@@ -192,7 +191,7 @@ async def test_a_server_that_hangs_can_not_hang_the_stop(mysite):
         await database.stopService()
     finally:
         mysite.server.signal(signal.SIGCONT)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     for work in hanging:
         with pytest.raises(Retryable):
             await work
@@ -211,7 +210,7 @@ async def test_a_server_that_takes_the_call_and_says_nothing_can_not_either(reac
     accepted, _ = listener.accept()
     began = time.monotonic()
     await database.stopService()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     with pytest.raises(Retryable):
         await work
     accepted.close()

@@ -6,7 +6,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.service import ZmNext
 from zmtwist.settings import parse, settle

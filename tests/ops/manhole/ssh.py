@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory
 
-from tests.service_case import until
+from tests.waiting import until
 
 
 def new_key() -> Key:

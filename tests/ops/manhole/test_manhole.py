@@ -20,7 +20,8 @@ from twisted.logger import capturedLogs
 from tests.ops.manhole.ssh import Client, new_key
 from tests.ops.mqtt.world import Running, worker
 from tests.ops.served import free_port
-from tests.service_case import Installation, until
+from tests.service_case import Installation
+from tests.waiting import until
 from zmtwist.config import ManholeConfig
 from zmtwist.fleet.status import State
 from zmtwist.ops.manhole import shell

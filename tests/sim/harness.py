@@ -108,6 +108,7 @@ class Sim:
         pipeline: dict[str, Any] | bytes,
         tuning: str = "",
         *,
+        awaits: bool = True,
         monitor_id: int = 3,
         socket_path: Path | None = None,
     ) -> None:
@@ -115,6 +116,8 @@ class Sim:
         number = len(list(folder.glob("log-*")))
         self.path = socket_path or folder / f"stream-{number}.sock"
         self.log_path = folder / f"log-{number}"
+        if awaits:  # else what it says first may be over before anybody is connected
+            tuning = f"{tuning},awaited"
         data = pipeline if isinstance(pipeline, bytes) else json.dumps(pipeline).encode()
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

@@ -96,7 +96,7 @@ def test_an_input_that_ends_leaves_the_clip_open_until_the_stop_here_without_bye
 
 def test_an_opening_before_any_client_is_missed_and_its_clip_unassigned(start: Start, tmp_path: Path) -> None:
     store = node("store", root=str(tmp_path / "e"), max_secs=0.4)
-    client = start(document(store), f"{LIGHT},early").connect()
+    client = start(document(store), f"{LIGHT},early", awaits=False).connect()
     first = client.next(Event)
     assert (first.code, first.sequence, first.detail.event_id) == (0x0303, 1, 0)
 

@@ -129,12 +129,11 @@ def test_the_socket_is_bound_first_with_0660_in_place_of_a_stale_one(start: Star
     assert client.event(0x0304).sequence == 0
 
 
-def test_a_file_inputs_first_clip_opens_5_to_20_ms_after_the_bind(start: Start, tmp_path: Path) -> None:
-    sim = start(segments(tmp_path / "e"), LIGHT)
-    client = sim.connect()
-    bound_us = sim.path.stat().st_mtime_ns // 1000
-    after_ms = (client.event(0x0304).wall_us - bound_us) / 1000
-    assert 4 <= after_ms < 100 * crowd()
+def test_a_file_inputs_first_clip_opens_soon_after_the_bind(start: Start, tmp_path: Path) -> None:
+    sim = start(segments(tmp_path / "e", max_secs=60), LIGHT, awaits=False)
+    (clip,) = wait_for(lambda: list((tmp_path / "e").glob("*/*.mkv")), "a clip")
+    after_ms = (clip.parent.stat().st_mtime_ns - sim.path.stat().st_mtime_ns) / 1e6
+    assert 0 <= after_ms < 100 * crowd()
 
 
 def test_the_exit_unlinks_the_path_even_where_it_is_a_newer_ones(start: Start, tmp_path: Path) -> None:

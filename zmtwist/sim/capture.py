@@ -18,6 +18,7 @@ from zmtwist.sim.video import Source
 
 CONNECTION_FAILED = 0x0101
 FILE_DELAY, RTSP_DELAY = 0.008, 0.3
+LOOK_SECONDS = 0.001
 TRIES = 5
 """After so many attempts that failed no more are made."""
 
@@ -110,6 +111,9 @@ class FileReplay:
             self._open()
 
     def _open(self) -> None:
+        if self._tuning.awaited and not self._server.attended:
+            self._schedule.enter(LOOK_SECONDS, 1, self._open)
+            return
         source = self._source
         self._log("INFO", f"Starting capture_file: path={source.path} stream_id={source.stream_id}")
         if self._tuning.dead or not source.opens:

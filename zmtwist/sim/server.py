@@ -65,6 +65,11 @@ class Server:
         self._health: bytes = b""
         self._keyframe: bytes = b""
 
+    @property
+    def attended(self) -> bool:
+        """Whether any client is connected."""
+        return bool(self._clients)
+
     def watch(self, readable: socket.socket, heard: Callable[[], object]) -> None:
         """Let `readable` end a `poll`, and call `heard` to read it."""
         self._selector.register(readable, selectors.EVENT_READ, heard)

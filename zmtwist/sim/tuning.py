@@ -42,6 +42,7 @@ class Tuning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     detect_rate: float = 5.0
     order: Literal["before", "after"] = "before"
     early: bool = False
+    awaited: bool = False
     bind_delay: float = 0.0
     exit: int | None = None
     crash_after: float | None = None
@@ -102,6 +103,7 @@ period=10         seconds from one appearance to the next (no longer than `prese
 detect_rate=5     detections a second while there is an object (motion comes with every frame)
 order=before      a detection comes `before` the opening of the clip that it triggers, or `after` it
 early             the first frame, and with it the first opening, comes before any client is accepted
+awaited           the first frame of a file comes when a client is connected, however long that takes
 bind_delay=S      wait before the socket is bound
 exit=N            exit with status N at once
 crash_after=S     die S seconds after the bind ...

@@ -10,8 +10,8 @@ from hypothesis import settings
 
 from tests.mariadb import Server
 
-settings.register_profile("check", derandomize=True)
-settings.register_profile("fuzz", max_examples=2000)
+settings.register_profile("check", derandomize=True, deadline=None)
+settings.register_profile("fuzz", max_examples=2000, deadline=None)
 # The same tree passes or fails `make check` alike every time; `make fuzz` looks for what it does not find.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 

@@ -12,7 +12,7 @@ def test_a_table():
         "--  --------",
         " 1  a",
         "12  -",
-        " 3  evil?[2J",
+        " 3  evil [2J",
     ]
     assert table(("Id", "Name"), []) == ["Id  Name", "--  ----"]
 
@@ -26,7 +26,7 @@ def test_spans(seconds, text):
 
 def test_lines():
     told = {"monitor_id": 1, "from": "LIVE", "to": "STALLED", "reason": "no media\n", "at": None}
-    assert happening_line("transition", told) == "--:--:--  monitor 1: LIVE -> STALLED: no media?"
+    assert happening_line("transition", told) == "--:--:--  monitor 1: LIVE -> STALLED: no media"
     assert happening_line("resync", {}) == "--:--:--  resync"
     assert len(short("x" * 100)) == 60
     found = {"verdict": "FAIL", "what": "zmdc", "found": "gone", "fix": "start it"}

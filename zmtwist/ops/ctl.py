@@ -24,7 +24,7 @@ from zmtwist.ops.client import Client, Refused, Unreachable
 from zmtwist.ops.completion import SHELLS
 from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.show import findings_lines
-from zmtwist.ops.table import clean
+from zmtwist.redact import clean
 from zmtwist.settings import ConfigError, api_endpoint, load, token_file
 from zmtwist.whole import whole
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zmtwist.redact import clean
+
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Rows under heads, in columns as wide as need be; numbers to the right, None as a dash. Control characters are shown as `?`."""
+    """Rows under heads, in columns as wide as need be; numbers to the right, None as a dash. Nothing in them steers a terminal."""
     cells = [["-" if cell is None else clean(str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(heads), *cells]) for i in range(len(heads))]
     numeric = [
@@ -20,8 +22,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
         ).rstrip()
 
     return [fit(heads), "  ".join("-" * width for width in widths), *(fit(line) for line in cells)]
-
-
-def clean(text: str) -> str:
-    """`text` without anything that could steer a terminal: names and reasons come from elsewhere."""
-    return "".join(c if c.isprintable() else "?" for c in text)

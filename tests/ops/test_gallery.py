@@ -60,6 +60,10 @@ class Shop:
             (directory / video).write_bytes(content)
         return directory
 
+    @property
+    def sending(self):
+        return self.served.service._limits.files
+
     def clip(self, event_id, **headers):
         return ask(self.served.path, f"/api/events/{event_id}/clip", **headers)
 
@@ -248,7 +252,7 @@ async def test_a_process_that_fails_on_a_clip_costs_that_answer(shop, monkeypatc
     await until(lambda: files._remuxing == 0)
     record(shop.event(2) / "2-video.mkv")
     assert (await ask(shop.served.path, "/api/events/2/clip.mp4")).status == 200
-    await until(lambda: (files._remuxing, files._sending) == (0, 0))
+    await until(lambda: (files._remuxing, len(shop.sending)) == (0, 0))
 
 
 @pytest_twisted.ensureDeferred
@@ -300,8 +304,7 @@ async def test_over_tcp_a_clip_needs_the_token_or_a_ticket_for_it(shop):
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_stops_reading_is_cut_and_files_are_bounded(shop, monkeypatch):
     shop.event(1, content=bytes(20_000_000))
-    files = shop.served.service.gallery._files
-    files._most = 1
+    shop.sending.most = 1
 
     def stall():
         client = socket.socket(socket.AF_UNIX)
@@ -311,17 +314,17 @@ async def test_a_client_that_stops_reading_is_cut_and_files_are_bounded(shop, mo
 
     client = await deferToThread(stall)
     try:
-        await until(lambda: files._sending == 1)
+        await until(lambda: len(shop.sending) == 1)
         full = await shop.clip(1)
         assert (full.status, full.code) == (503, "too_many_files")
     finally:
         client.close()
-    await until(lambda: files._sending == 0)
+    await until(lambda: len(shop.sending) == 0)
     monkeypatch.setattr(filebody, "STUCK_SECONDS", 0.3)
     client = await deferToThread(stall)
     try:
-        await until(lambda: files._sending == 1)
-        await until(lambda: files._sending == 0)
+        await until(lambda: len(shop.sending) == 1)
+        await until(lambda: len(shop.sending) == 0)
     finally:
         client.close()
     assert (await shop.clip(1, Range="bytes=0-0")).status == 206

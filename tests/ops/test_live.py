@@ -185,6 +185,7 @@ def test_a_slow_viewer_misses_what_it_can_not_take_and_nobody_else_does(broadcas
     feed(broadcast, packets[31:], 31)
     kept = frames_in(slow)
     assert kept + viewer.missed == 31
+    assert broadcast.missed == {"child": 0, "viewer": viewer.missed}
     assert not slow.was_cut
 
 
@@ -223,6 +224,17 @@ def test_who_waits_hears_why_there_is_nothing(broadcast):
     assert (error.code, "connection refused" in error.message) == ("no_picture", True)
 
 
+def test_what_was_left_out_is_counted_when_it_is_over_too(broadcast):
+    live = Live(Clock(), str)
+    live._broadcasts[3], broadcast._over = broadcast, live._over
+    for _ in range(2):
+        watch(broadcast)[1].offer(Fragment(b"no beginning", False))
+    broadcast._muxer._waiting.missed = 5
+    assert live.missed == {"child": 5, "viewer": 2}
+    broadcast.end(ApiError(503, "no_picture", "over"))
+    assert (live.missed, live.links) == ({"child": 5, "viewer": 2}, 0)
+
+
 def test_a_camera_that_gives_no_picture_in_time(monkeypatch, broadcast):
     clock = Clock()
     live = Live(clock, str)
@@ -231,7 +243,7 @@ def test_a_camera_that_gives_no_picture_in_time(monkeypatch, broadcast):
     clock.advance(FIRST_PICTURE_SECONDS)
     (error,) = waiting.addErrback(lambda failure: [failure.value]).result
     assert (error.status, error.code, "none has come for 15 s" in error.message) == (503, "no_picture", True)
-    assert (len(live), broadcast.link.closed, broadcast._muxer._child.killed) == (0, True, True)
+    assert (broadcast.link.closed, broadcast._muxer._child.killed) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -308,11 +320,11 @@ async def test_a_viewer_that_does_not_read_holds_up_neither_the_worker_nor_other
     try:
         await until(lambda: service.fleet and [s.state for s in service.fleet.status()] == [State.LIVE] * 2)
         token = (tmp_path / "state" / "api.token").read_text().strip()
-        live = service.api.api.gallery.live
+        live, watched_by = service.api.api.gallery.live, service.api.api._limits.viewers
         clients = [await deferToThread(_open, port, token) for _ in range(3)]
         read = [await deferToThread(_read, client, 4_000) for client in clients[:2]]
         assert all(b'content-type: video/mp4; codecs="avc1.' in data.lower() for data in read)
-        assert (len(live), live.links) == (3, 1)
+        assert (len(watched_by), live.links) == (3, 1)
         # The third has read nothing; the second stops reading now: frames go on coming, all of them.
         (broadcast,) = live._broadcasts.values()
         frames = broadcast.frames
@@ -329,9 +341,9 @@ async def test_a_viewer_that_does_not_read_holds_up_neither_the_worker_nor_other
         private = await ask(at, "/api/monitors/2/live.mp4")
         assert (private.status, private.code) == (409, "private")
         clients.append(await deferToThread(_open, port, token))
-        await until(lambda: (len(live), live.links) == (1, 1))
+        await until(lambda: (len(watched_by), live.links) == (1, 1))
         clients[-1].close()
-        await until(lambda: (len(live), live.links) == (0, 0))
+        await until(lambda: (len(watched_by), live.links) == (0, 0))
         service.fleet.hold(1)
         await until(lambda: service.fleet.status()[0].state is State.HELD)
         held = await ask(at, "/api/monitors/1/live.mp4")

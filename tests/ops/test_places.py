@@ -29,6 +29,7 @@ def test_one_address_does_not_take_all_and_the_last_are_for_the_socket() -> None
     assert refused(places, remote(4)) == (503, "too_many")
     given += [places.take(LOCAL), places.take(LOCAL)]
     assert refused(places, LOCAL) == (503, "too_many")
+    assert places.refused == 3
     for give_back in given:
         give_back()
         give_back()

@@ -198,6 +198,7 @@ async def test_too_many_connections(tmp_path, monkeypatch):
             client.connect(served.path)
             client.setblocking(False)
         await until(lambda: [_closed(client) for client in clients] == [True, True, False, False, False])
+        assert (served.service.cuts, served.service.refused["connections"]) == (2, 0)
         assert (await ask(served.path, "/api/status")).status == 200
     finally:
         for client in clients:

@@ -114,6 +114,8 @@ class Connection(ProtocolWrapper):
 
     def cut(self) -> None:
         """End the connection at once, whatever is unsent."""
+        factory: LimitedFactory = self.factory
+        factory.cuts += 1
         transport: Any = self.transport
         transport.abortConnection()
 
@@ -139,6 +141,8 @@ class LimitedFactory(WrappingFactory):
         super().__init__(site)  # type: ignore[no-untyped-call]
         self.clock = clock
         self.turns = Turns(clock)
+        self.refused = self.cuts = 0
+        """Connections that there was no place for; and those that were ended from here: too slow, or in favour of another."""
         self._place_of = place_of
         self._most = most
         self._each = each
@@ -150,9 +154,9 @@ class LimitedFactory(WrappingFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:  # type: ignore[override]
         """None, which closes the connection, where there are too many and none of them only waits."""
         place = self._place_of(addr)
-        if place is not None and self._of[place] >= self._each and not self._give_way(place):
-            return None
-        if len(self._open) >= self._most and not self._give_way():
+        crowded = place is not None and self._of[place] >= self._each and not self._give_way(place)
+        if crowded or (len(self._open) >= self._most and not self._give_way()):
+            self.refused += 1
             return None
         made = cast(Connection, super().buildProtocol(addr))
         made.place = place

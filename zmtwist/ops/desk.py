@@ -27,6 +27,7 @@ from zmtwist.ops.view import (
     health_view,
     inference_view,
     monitor_view,
+    recovery_view,
     storages_view,
     why_view,
     writer_view,
@@ -79,6 +80,7 @@ class Desk:
             "inference": None if fleet is None else inference_view(fleet.inference, self.wall()),
             "ingest": None if ingest is None else writer_view(ingest.writer.figures, ingest.writer.queued),
             "not_installed": extras_view(missing()),
+            "recovery": None if running.recovery is None else recovery_view(running.recovery.figures),
             "storages": [] if ingest is None else storages_view(ingest.storages.known),
             "reactor_lag_seconds": {
                 "last": round(self.lag.last, 4),

@@ -33,11 +33,8 @@ CHUNK = 128 * 1024
 STUCK_SECONDS = 120.0
 """A client that takes nothing for so long is cut: a player that was paused asks for the rest when it goes on."""
 
-MOST_FILES = 64
-"""Files that are sent at the same time."""
-
 MOST_REMUXES = 8
-"""Of these as MP4, with a process for each."""
+"""Clips that are sent as MP4 at the same time, with a process for each."""
 
 PIECE_SECONDS = 20.0
 """For a piece of a clip as MP4; the first waits for the process's start, too."""
@@ -123,11 +120,9 @@ class Files:
 
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, disk: Disk, most: int = MOST_FILES) -> None:
+    def __init__(self, clock: IReactorTime, disk: Disk) -> None:
         self._clock = clock
         self._disk = disk
-        self._most = most
-        self._sending = 0
         self._remuxing = 0
 
     async def send(self, request: Request, root: str, path: str, kind: str) -> bytes:
@@ -189,19 +184,13 @@ class Files:
 
     @asynccontextmanager
     async def _opened(self, root: str, path: str) -> AsyncIterator[Opened]:
-        if self._sending >= self._most:
-            raise ApiError(503, "too_many_files", f"{self._most} files are being sent already; close some")
-        self._sending += 1
+        opened = await self._open(root, path)
         try:
-            opened = await self._open(root, path)
-            try:
-                yield opened
-            finally:
-                self._disk.run(opened.file.close).addErrback(
-                    lambda failure: self.log.failure("a file that was sent can't be closed", failure)
-                )
+            yield opened
         finally:
-            self._sending -= 1
+            self._disk.run(opened.file.close).addErrback(
+                lambda failure: self.log.failure("a file that was sent can't be closed", failure)
+            )
 
     async def _open(self, root: str, path: str) -> Opened:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -20,14 +21,14 @@ from zmtwist.ops.viewer import Viewer
 from zmtwist.wire.messages import Hello, Keyframe, Media
 from zmtwist.wire.video import VideoLink, VideoSink
 
-MOST_VIEWERS = 32
-"""Of all monitors together."""
-
 FIRST_PICTURE_SECONDS = 15.0
 """How long a viewer waits for the first picture: cameras send keyframes up to some ten seconds apart."""
 
 MOST_KEPT = 4 * 1024 * 1024
 """Bytes kept since the last keyframe, for those who come next. Beyond it they wait for the next keyframe."""
+
+MISSED = ("child", "viewer")
+"""Who frames may come too fast for, or be too large."""
 
 STILL_US = 10_000
 """For how long the keyframe kept by the worker is first shown, in microseconds: a fragment comes out only when another frame is there."""
@@ -64,6 +65,7 @@ class Broadcast:
         self._kept_bytes = 0
         self._next: int | None = None
         self._viewers: set[Viewer] = set()
+        self._left_missed = 0
         self._waiting: list[Deferred[None]] = []
         self._ended = False
         self._link = make_link(self)
@@ -95,8 +97,16 @@ class Broadcast:
 
     def leave(self, viewer: Viewer) -> None:
         """One less; with the last one the link is closed."""
-        self._viewers.discard(viewer)
+        if viewer in self._viewers:
+            self._viewers.remove(viewer)
+            self._left_missed += viewer.missed
         self._end_if_unwatched()
+
+    @property
+    def missed(self) -> Counter[str]:
+        """Frames that were left out, by who could not take them: the `child` that makes fragments, or a `viewer`."""
+        viewers = self._left_missed + sum(viewer.missed for viewer in self._viewers)
+        return Counter(child=self._muxer.missed, viewer=viewers)
 
     def end(self, error: ApiError) -> None:
         """End it for everyone: `error` for those who have not seen anything yet."""
@@ -109,7 +119,6 @@ class Broadcast:
             one.errback(error)
         for viewer in list(self._viewers):
             viewer.end()
-        self._viewers.clear()
         self._muxer.close()
         if self._muxer.missed:
             self.log.warn(
@@ -194,10 +203,15 @@ class Live:
         self._reactor = reactor
         self._socket_of = socket_of
         self._broadcasts: dict[int, Broadcast] = {}
-        self._viewers = 0
+        self._missed = Counter(dict.fromkeys(MISSED, 0))
 
-    def __len__(self) -> int:
-        return self._viewers
+    @property
+    def missed(self) -> Counter[str]:
+        """Frames that were left out since the start (`Broadcast.missed`)."""
+        missed = Counter(self._missed)
+        for broadcast in self._broadcasts.values():
+            missed.update(broadcast.missed)
+        return missed
 
     @property
     def links(self) -> int:
@@ -221,17 +235,11 @@ class Live:
 
     async def watch(self, request: Request, monitor_id: int) -> bytes:
         """Answer with the monitor's picture, for as long as there is one and the client stays. Raises ApiError."""
-        if self._viewers >= MOST_VIEWERS:
-            raise ApiError(503, "too_many_viewers", f"{MOST_VIEWERS} live views are open already; close some")
-        self._viewers += 1
-        try:
-            broadcast = self._broadcast(monitor_id)
-            await self._picture(broadcast)
-            viewer = Viewer(request, self._reactor, broadcast.leave)
-            broadcast.join(viewer)
-            return await viewer.ended
-        finally:
-            self._viewers -= 1
+        broadcast = self._broadcast(monitor_id)
+        await self._picture(broadcast)
+        viewer = Viewer(request, self._reactor, broadcast.leave)
+        broadcast.join(viewer)
+        return await viewer.ended
 
     async def _picture(self, broadcast: Broadcast) -> None:
         try:
@@ -256,6 +264,7 @@ class Live:
     def _over(self, broadcast: Broadcast) -> None:
         if self._broadcasts.get(broadcast.monitor_id) is broadcast:
             del self._broadcasts[broadcast.monitor_id]
+            self._missed.update(broadcast.missed)
 
 
 def see_that_there_is_pyav() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -35,6 +35,26 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 MONITOR = ("monitor",)
 
 
+class Served(Protocol):
+    """How clients of the API fare: counts since the start, but for `streams`, which are open now."""
+
+    @property
+    def streams(self) -> int:
+        """Clients of the event stream."""
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What there was no place for, by kind."""
+
+    @property
+    def cuts(self) -> int:
+        """Connections that were ended from here."""
+
+    @property
+    def live_missed(self) -> Mapping[str, int]:
+        """Frames of live views that were left out, by who could not take them."""
+
+
 class Metrics:
     """All metrics of one service, in a registry of their own."""
 
@@ -44,12 +64,13 @@ class Metrics:
         running: Running,
         figures: Figures,
         lag: Lag,
-        streams: Callable[[], int],
+        served: Served,
         started_us: int,
     ) -> None:
         self._reactor = reactor
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_ServiceCollector(running, lag, streams, started_us))
+        self._registry.register(_ServiceCollector(running, lag, started_us))
+        self._registry.register(_ServedCollector(served))
         self._registry.register(_FleetCollector(running, figures))
         self._registry.register(_BudgetCollector(running))
         self._registry.register(_IngestCollector(running))
@@ -70,10 +91,9 @@ class _Collected(Collector):
 
 
 class _ServiceCollector(Collector):
-    def __init__(self, running: Running, lag: Lag, streams: Callable[[], int], started_us: int) -> None:
+    def __init__(self, running: Running, lag: Lag, started_us: int) -> None:
         self._running = running
         self._lag = lag
-        self._streams = streams
         self._started_us = started_us
 
     def collect(self) -> Iterator[Metric]:
@@ -90,7 +110,18 @@ class _ServiceCollector(Collector):
             yield _gauge("zmnext_inference_restarts_last_hour", "Its restarts.", inference.restarts_last_hour)
         yield _gauge("zmnext_reactor_lag_seconds", "How late the last timer of the event loop was.", self._lag.last)
         yield _gauge("zmnext_reactor_lag_max_seconds", "The most of the last minute.", self._lag.longest)
-        yield _gauge("zmnext_event_streams", "Clients of /api/stream.", self._streams())
+
+
+class _ServedCollector(Collector):
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("zmnext_event_streams", "Clients of /api/stream.", self._served.streams)
+        yield _by("zmnext_api_refused", "What clients of the API got no place for.", "kind", self._served.refused)
+        yield _counter("zmnext_api_cut", "Connections of clients that were cut, or gave way.", self._served.cuts)
+        missed = "Frames of live views that came too fast, or were too large."
+        yield _by("zmnext_live_missed", missed, "by", self._served.live_missed)
 
 
 class _BudgetCollector(Collector):
@@ -215,14 +246,13 @@ class _IngestCollector(Collector):
         yield _counter("zmnext_ingest_changes", "Changes committed.", figures.committed)
         yield _counter("zmnext_ingest_retries", "Batches tried again.", figures.retries)
         yield _counter("zmnext_ingest_unsure", "Commits whose answer was lost.", figures.unsure)
-        dropped = CounterMetricFamily(
-            "zmnext_ingest_dropped", "Changes that are not in the database.", labels=("reason",)
-        )
-        dropped.add_metric(("refused",), figures.refused)
-        dropped.add_metric(("orphaned",), figures.orphaned)
-        dropped.add_metric(("gave_way",), figures.spool.gave_way)
-        dropped.add_metric(("unreadable",), figures.spool.unreadable)
-        yield dropped
+        dropped = {
+            "refused": figures.refused,
+            "orphaned": figures.orphaned,
+            "gave_way": figures.spool.gave_way,
+            "unreadable": figures.spool.unreadable,
+        }
+        yield _by("zmnext_ingest_dropped", "Changes that are not in the database.", "reason", dropped)
         yield _gauge("zmnext_spool_changes", "Changes that wait on disk.", figures.spool.now)
         yield _gauge("zmnext_spool_bytes", "What they take there.", figures.spool.bytes)
         yield _gauge(
@@ -250,18 +280,16 @@ class _RecoveryCollector(Collector):
         if self._running.recovery is None:
             return
         figures = self._running.recovery.figures
-        actions = CounterMetricFamily(
-            "zmnext_recovery_actions", "What was done about rows and clips that did not fit.", labels=("kind",)
-        )
-        for kind, name in KINDS.items():
-            if kind not in NOTHING_DONE:
-                actions.add_metric((name,), figures.acted[kind])
-        yield actions
+        acted = {name: figures.acted[kind] for kind, name in KINDS.items() if kind not in NOTHING_DONE}
+        yield _by("zmnext_recovery_actions", "What was done about rows and clips that did not fit.", "kind", acted)
         yield _counter("zmnext_recovery_failed", "What of it could not be done.", figures.failed)
         yield _gauge(
             "zmnext_recovery_stopped",
             "Storages left alone by the latest pass, for a human to look at.",
             figures.stopped,
+        )
+        yield _gauge(
+            "zmnext_recovery_trouble", "1 while the latest pass could not be made.", figures.trouble is not None
         )
 
 
@@ -279,10 +307,8 @@ def _storages(ingest: Ingest) -> Iterator[Metric]:
 
 
 def _kinds(ingest: Ingest) -> Metric:
-    kinds = CounterMetricFamily("zmnext_worker_messages", "Messages from workers' plugins, by kind.", labels=("kind",))
-    for kind, count in sorted(ingest.kinds.items()):
-        kinds.add_metric((kind,), count)
-    return kinds
+    kinds = dict(sorted(ingest.kinds.items()))
+    return _by("zmnext_worker_messages", "Messages from workers' plugins, by kind.", "kind", kinds)
 
 
 def _left_out(ingest: Ingest) -> Iterator[Metric]:
@@ -295,19 +321,15 @@ def _left_out(ingest: Ingest) -> Iterator[Metric]:
         folded.add_metric((str(monitor_id), "frames"), frames)
         folded.add_metric((str(monitor_id), "data"), data)
     yield folded
-    assets = CounterMetricFamily("zmnext_review_assets", "Review assets that workers spoke of.", labels=("outcome",))
-    assets.add_metric(("noted",), ingest.synopses.noted)
-    assets.add_metric(("refused",), ingest.synopses.refused)
-    yield assets
+    assets = {"noted": ingest.synopses.noted, "refused": ingest.synopses.refused}
+    yield _by("zmnext_review_assets", "Review assets that workers spoke of.", "outcome", assets)
 
 
 def _thumbnails(figures: ThumbnailFigures) -> Iterator[Metric]:
     yield _counter("zmnext_thumbnails_made", "Pictures of events made.", figures.made)
     yield _counter("zmnext_thumbnails_failed", "Clips of which one could not be made.", figures.failed)
-    skipped = CounterMetricFamily("zmnext_thumbnails_skipped", "Clips left out, by reason.", labels=("reason",))
-    for reason in REASONS:
-        skipped.add_metric((reason,), figures.skipped[reason])
-    yield skipped
+    skipped: dict[str, float] = {reason: figures.skipped[reason] for reason in REASONS}
+    yield _by("zmnext_thumbnails_skipped", "Clips left out, by reason.", "reason", skipped)
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:
@@ -316,6 +338,14 @@ def _gauge(name: str, what: str, value: float) -> Metric:
 
 def _counter(name: str, what: str, value: float) -> Metric:
     return CounterMetricFamily(name, what, value=value)
+
+
+def _by(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
+    """A counter for each value of a label."""
+    counter = CounterMetricFamily(name, what, labels=(label,))
+    for one, value in values.items():
+        counter.add_metric((one,), value)
+    return counter
 
 
 def _histogram(name: str, what: str, seconds: Latencies) -> Metric:

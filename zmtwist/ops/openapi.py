@@ -75,12 +75,14 @@ _SCHEMAS: dict[str, Schema] = {
         database=_object(url=_TEXT, error=_MAYBE_TEXT),
         inference={"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Inference"}]},
         ingest={"type": ["object", "null"]},
+        recovery={"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Recovery"}]},
         not_installed=_list(_object(extra=_TEXT, offers=_TEXT, do=_TEXT)),
         storages=_list(
             _object(path=_TEXT, free_bytes=_MAYBE_WHOLE, total_bytes=_MAYBE_WHOLE, trouble=_MAYBE_TEXT, do=_MAYBE_TEXT)
         ),
         reactor_lag_seconds=_object(last=_NUMBER, longest_of_last_minute=_NUMBER),
     ),
+    "Recovery": _object(trouble=_MAYBE_TEXT, do=_MAYBE_TEXT, failed=_WHOLE, stopped=_WHOLE),
     "Inference": _object(
         state=_STATE,
         reason=_TEXT,

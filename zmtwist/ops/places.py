@@ -25,13 +25,17 @@ class Caller:
 
 @attrs.define
 class Places:
-    """Places for things of one kind: `most` of them, `each` for one caller over TCP, the last `kept` for callers by the UNIX socket."""
+    """Places for things of one kind: `most` of them, `each` for one caller over TCP, the last `kept` for callers by the UNIX socket.
+
+    `refused` counts those that there was no place for.
+    """
 
     code: str
     what: str
     most: int
     each: int
     kept: int
+    refused: int = attrs.field(default=0, init=False)
     _taken: Counter[str] = attrs.field(factory=Counter, init=False)
 
     def __len__(self) -> int:
@@ -41,8 +45,10 @@ class Places:
         """One more for this caller; what is given gives it back. Raises ApiError."""
         most = self.most if caller.local else self.most - self.kept
         if len(self) >= most:
+            self.refused += 1
             raise ApiError(503, self.code, f"{most} {self.what} at the same time already; close some")
         if not caller.local and self._taken[caller.place] >= self.each:
+            self.refused += 1
             raise ApiError(
                 429, self.code, f"{self.each} {self.what} at the same time from one address already; close some"
             )

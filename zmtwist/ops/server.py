@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 from zoneinfo import ZoneInfo
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
@@ -99,7 +100,7 @@ class ApiService(Service):
         self._feed = Feed(f"{started_us:x}", wall)
         self._streams = Streams(reactor, self._feed)
         desk = Desk(running, self._figures, self._lag, wall, started_us, None if zone is None else ZoneInfo(zone))
-        metrics = Metrics(reactor, running, self._figures, self._lag, lambda: len(self._streams), started_us)
+        metrics = Metrics(reactor, running, self._figures, self._lag, self, started_us)
         self._tickets = Tickets(wall)
         self.gallery = Gallery(
             reactor,
@@ -124,6 +125,29 @@ class ApiService(Service):
         """Tell the feed and count; see `happenings`."""
         self._figures.hear(happening)
         self._feed.publish(happening)
+
+    # For the metrics.
+
+    @property
+    def streams(self) -> int:
+        """Clients of the event stream."""
+        return len(self._streams)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """What there was no place for since the start, by kind."""
+        places = {name: one.refused for name, one in attrs.asdict(self._limits, recurse=False).items()}
+        return {**places, "connections": sum(factory.refused for factory in self._factories)}
+
+    @property
+    def cuts(self) -> int:
+        """Connections that were ended from here since the start."""
+        return sum(factory.cuts for factory in self._factories)
+
+    @property
+    def live_missed(self) -> Mapping[str, int]:
+        """Frames of live views that were left out since the start, by who could not take them."""
+        return self.gallery.live.missed
 
     def startService(self) -> None:
         """Listen. What can't be listened on is logged, with what to do about it."""

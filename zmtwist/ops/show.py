@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from zmtwist.ops.table import clean, table
+from zmtwist.ops.table import table
+from zmtwist.redact import clean
 
 Answer = Mapping[str, Any]
 
@@ -49,6 +50,9 @@ def status_lines(answer: Answer) -> list[str]:
         for one in answer["storages"]
         if one["trouble"] is not None
     ]
+    recovery = answer.get("recovery")
+    if recovery and recovery["trouble"]:
+        lines.append(f"recovery  {clean(recovery['trouble'])}; {clean(recovery['do'])}")
     lines += [f"without   {one['offers']}: {one['do']}" for one in answer.get("not_installed", ())]
     lines.append(f"reactor   {1000 * lag['longest_of_last_minute']:.0f} ms late at most in the last minute")
     return lines

@@ -12,6 +12,7 @@ from zmtwist.extras import Extra
 from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
 from zmtwist.happenings import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ingest.health import Health
+from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
 from zmtwist.ops.figures import LastEvent, MonitorFigures
@@ -131,6 +132,18 @@ def writer_view(figures: WriterFigures, queued: int) -> dict[str, Any]:
     shown["last_error"] = figures.last_error
     shown["spool"] = attrs.asdict(figures.spool)
     return shown
+
+
+def recovery_view(figures: RecoveryFigures) -> dict[str, Any]:
+    """How bringing rows and clips together goes: what the latest pass failed by, and what of all passes could not be done."""
+    trouble, remedy = None, None
+    if figures.trouble is not None:
+        trouble = f"the latest look at rows and clips failed: {figures.trouble}"
+        remedy = "it is tried again every 5 minutes; `zmnextctl recover` does it now, and the service's log tells more"
+    elif figures.stopped:
+        trouble = f"{figures.stopped} storages were left alone, for too much of what lies there does not fit its rows"
+        remedy = "see that the right disks are mounted; `zmnextctl recover --dry-run` tells which and why"
+    return {"trouble": trouble, "do": remedy, "failed": figures.failed, "stopped": figures.stopped}
 
 
 def storages_view(known: Mapping[str, Storage]) -> list[dict[str, Any]]:

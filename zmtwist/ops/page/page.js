@@ -38,6 +38,7 @@ async function look() {
     await view.look();
     view.update(all);
     const troubles = (status.storages ?? []).filter((one) => one.trouble).map((one) => `${one.trouble}: ${one.do}.`);
+    if (status.recovery?.trouble) troubles.push(`${status.recovery.trouble}: ${status.recovery.do}.`);
     if (status.database.error) troubles.unshift(`The database is away: ${status.database.error}.`);
     trouble(troubles.join(" "));
   } catch (error) {

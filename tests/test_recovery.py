@@ -150,9 +150,10 @@ def test_a_killed_service_goes_on_with_the_events_of_its_workers(scene: Scene) -
     def closed() -> set[int]:
         return {e["Id"] for e in scene.zm.events() if e["EndDateTime"] is not None and e["DefaultVideo"]}
 
-    # On a busy machine they may be saved before anybody listens; they are closed by the look 10 s later then.
+    # On a busy machine they may be saved before anybody listens; they, and those after them, are found by the look 10 s later then.
     wait_for(lambda: first <= closed(), f"the first clips are saved: {service.log}")
     assert sorted(scene.workers()) == workers
+    wait_for(lambda: len(scene.zm.events()) >= len(scene.clips()), "an event for each clip")
     settled(scene)
     assert service.end() in (0, -signal.SIGTERM)
     assert fsck(scene)["wrong"] == []

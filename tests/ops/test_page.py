@@ -121,7 +121,7 @@ async def test_an_operator_at_the_page(tmp_path, monkeypatch):
         url = f"{client_address(settings.config.api.web)}/"
         took = await deferToThread(operate, browser, url, token_file.read_text().strip())
         assert min(took) < 2 * crowd()
-        await until(lambda: len(service.api.api.gallery.live) == 0)
+        await until(lambda: service.api.api.gallery.live.links == 0)
     finally:
         if browser is not None:
             await deferToThread(browser.close)

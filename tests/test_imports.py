@@ -104,5 +104,5 @@ def test_no_module_but_the_simulated_camera_imports_an_extra_when_it_is_imported
 
 
 def test_modules_can_be_held_in_the_head():
-    long = {str(p.relative_to(PACKAGE)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 380}
+    long = {str(p.relative_to(PACKAGE)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 400}
     assert long == {}

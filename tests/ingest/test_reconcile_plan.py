@@ -19,6 +19,7 @@ from zmtwist.ingest.reconcile_actions import (
     Report,
     SetAside,
     describe,
+    root_of,
     to_measure,
 )
 from zmtwist.ingest.reconcile_plan import Scene, plan
@@ -467,3 +468,26 @@ def test_a_row_takes_the_clip_that_was_opened_nearest_to_its_own_opening(cause):
     event, torn, mine = row(7, 2, cause=cause), stray(opened - 2, 0), stray(opened, inode=901)
     actions = plan(scene([event], strays=[torn, mine])).actions
     assert [(type(a), a.path) for a in actions] == [(CloseFromFile, mine.path), (SetAside, torn.path)]
+
+
+@pytest.mark.parametrize("state", ["there", "empty"])
+def test_a_clip_in_the_storage_before_is_the_open_events_whose_monitor_records_to_another_now(state):
+    event, found = row(), stray(size=100)
+    there = attrs.evolve(event, place=attrs.evolve(event.place, root="/srv/new"))
+    made = scene([there], strays=[found], roots={ROOT: "there", "/srv/new": state}, homes={3: "/srv/new"})
+    planned = plan(made)
+    assert [(type(a), a.row, a.path) for a in planned.actions] == [(CloseFromFile, there, found.path)]
+    assert root_of(planned.actions[0]) == ROOT and not planned.stopped
+    torn = attrs.evolve(made, strays=(attrs.evolve(found, size=0),))
+    aside, closed = plan(torn).actions
+    assert (type(aside), aside.root, type(closed)) == (SetAside, ROOT, CloseEmpty)
+    over = attrs.evolve(there, ended=True, has_clip=False)
+    assert kinds(attrs.evolve(made, rows=(over,), storages={ROOT: Storage(id=1, path=ROOT)})) == [MakeEvent]
+
+
+@pytest.mark.parametrize("away", [{"roots": {ROOT: "missing"}}, {"away": {ROOT: "Input/output error"}}])
+def test_nothing_is_taken_from_a_storage_that_is_not_there(away):
+    event = row()
+    there = attrs.evolve(event, place=attrs.evolve(event.place, root="/srv/new"))
+    made = scene([there], strays=[stray()], homes={3: "/srv/new"}, **away)
+    assert kinds(made) == [CloseEmpty]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from datetime import UTC
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from tests.ingest.builders import T0
@@ -18,7 +19,7 @@ from tests.ingest.places import place_in
 from tests.ingest.video import record
 from zmtwist.changes import ClipSaved, Tally
 from zmtwist.ingest.clips import SettledClip
-from zmtwist.ingest.settling import MEASURED_AT_ONCE, SETTLED_AT_ONCE, Settling
+from zmtwist.ingest.settling import MEASURED_AT_ONCE, SETTLE_LAST_DELAY, SETTLED_AT_ONCE, Settling
 
 HUNG, WELL = Path("/hung"), Path("/well")
 
@@ -59,7 +60,7 @@ def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     assert [change.handle for change in closed] == ["3.r.20", "3.r.21"]
 
 
-def settled(root, path, told=None, roots=(), lost=None):
+def settled(root, path, told=None, roots=(), lost=None, fails=()):
     """The close that comes of a save of that path, for an event whose clip was opened at 09:10:50; and how often a look was put off."""
     closed, clock = [], Clock()
 
@@ -68,11 +69,19 @@ def settled(root, path, told=None, roots=(), lost=None):
 
     storages = SimpleNamespace(holds=lambda root, path: None, doubted=doubted)
     session = SimpleNamespace(codec_id=27, options=SimpleNamespace(pre_roll_us=0, zone=UTC))
-    disk = SimpleNamespace(run=maybeDeferred)
+    troubles = iter(fails)
+
+    def run(function, *arguments):
+        trouble = next(troubles, None)
+        return maybeDeferred(function, *arguments) if trouble is None else fail(trouble)
+
+    disk = SimpleNamespace(run=run)
     settling = Settling(clock, disk, storages, lambda _: session, lambda _, changes: closed.extend(changes))
     settling.roots = lambda: roots
     settling.after_lost = [].append if lost is None else lost.append
     Deferred.fromCoroutine(settling.settle(told or saved(7, path), place_in(root)))
+    for _ in fails:
+        clock.advance(SETTLE_LAST_DELAY)
     (close,) = closed or [None]
     return close, len(clock.getDelayedCalls())
 
@@ -137,6 +146,14 @@ def test_what_a_worker_counts_of_a_clip_with_refused_frames_gives_way_to_what_is
     seen, _ = settled(root, path, replace(said, doubtful=True))
     assert (seen.frames, seen.settle) == (20, True)
     assert seen.length_us < 10_000_000
+
+
+def test_a_clip_on_a_storage_that_was_in_trouble_is_looked_into(root):
+    path = place_in(root).video_path
+    record(Path(path), frames=20)
+    said = replace(saved(7, path), duration_us=2_100_000, frames=21)
+    close, again = settled(root, path, said, fails=[OSError(errno.ENOSPC, "No space left on device")])
+    assert (close.frames, close.settle, again) == (20, True, 0), "one more was refused at the end"
 
 
 def test_a_save_of_another_clip_than_that_in_the_events_place_says_nothing_of_it(root):

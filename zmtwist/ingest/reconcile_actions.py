@@ -128,7 +128,7 @@ def root_of(action: Action) -> str:
     if isinstance(action, MakeEvent):
         return action.stray.root
     if isinstance(action, CloseFromFile):
-        return action.row.place.root
+        return action.file.root if isinstance(action.file, Stray) else action.row.place.root
     return action.root if isinstance(action, SetAside) else ""
 
 

@@ -70,19 +70,29 @@ class Scene:
 def plan(scene: Scene) -> Plan:
     """Decide. The same again once it was carried out gives nothing but reports."""
     roots = {row.place.root for row in scene.rows} | {stray.root for stray in scene.strays} | {*scene.homes.values()}
+    parts = [_part(scene, root) for root in sorted(roots)]
+    there = [part for part in parts if part.not_there() is None]
+    for part in there:
+        part.match()
+    for part in there:
+        for other in there:
+            part.match_elsewhere(other)
     actions: list[Action] = []
     stopped: list[str] = []
-    for root in sorted(roots):
-        rows = tuple(row for row in scene.rows if row.place.root == root)
-        strays = tuple(stray for stray in scene.strays if stray.root == root)
-        part = _Root(attrs.evolve(scene, rows=rows, strays=strays), root)
-        reason = part.ill() or part.decide()
+    for part in parts:
+        reason = part.not_there() or part.empty() or part.decide()
         if reason is None:
             actions += part.actions
         else:
             stopped.append(reason)
             actions += part.left_open()
     return Plan(tuple(actions), tuple(stopped))
+
+
+def _part(scene: Scene, root: str) -> _Root:
+    rows = tuple(row for row in scene.rows if row.place.root == root)
+    strays = tuple(stray for stray in scene.strays if stray.root == root)
+    return _Root(attrs.evolve(scene, rows=rows, strays=strays), root)
 
 
 class _Root:
@@ -96,20 +106,28 @@ class _Root:
         self._looked = 0
         self._broken = 0
         self._current = self._current_rows()
+        self._taken: dict[int, Stray] = {}
         self._left = self._free_strays()
         self._strays = len(self._left)
 
-    def ill(self) -> str | None:
-        """Why this storage can't be believed in, if so."""
+    def not_there(self) -> str | None:
+        """Why nothing is known of this storage, if so."""
         if (why := self.scene.away.get(self.root)) is not None:
             return f"storage {self.root} can't be looked at: {why}; nothing is done about what lies there until it can"
-        state = self.scene.roots.get(self.root, "there")
-        wanting = sum(row.has_clip for row in self.scene.rows)
-        if state == "missing":
+        if self._state == "missing":
             return f"storage {self.root} is not there: is it mounted?"
-        if state == "empty" and wanting and not self.scene.force:
+        return None
+
+    def empty(self) -> str | None:
+        """Why this storage can't be believed in although it is there, if so."""
+        wanting = sum(row.has_clip and row.event_id not in self._taken for row in self.scene.rows)
+        if self._state == "empty" and wanting and not self.scene.force:
             return f"storage {self.root} is empty, but {wanting} events have clips there: is the right one mounted?"
         return None
+
+    @property
+    def _state(self) -> RootState:
+        return self.scene.roots.get(self.root, "there")
 
     def left_open(self) -> list[Action]:
         """All that is decided where the storage can't be believed in: what workers may be recording is theirs, whatever lies there."""
@@ -117,9 +135,8 @@ class _Root:
 
     def decide(self) -> str | None:
         """Fill `actions`; why nothing is to be done after all, if so."""
-        taken = self._match()
         for row in self.scene.rows:
-            self._see_row(row, taken.get(row.event_id))
+            self._see_row(row, self._taken.get(row.event_id))
         for stray in self._left:
             self._see_stray(stray)
         if self.scene.force:
@@ -153,34 +170,40 @@ class _Root:
         ]
         return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
 
-    def _match(self) -> dict[int, Stray]:
-        """Strays for rows that have no clip in their directory: open rows first, then closed ones that name one, in the order of time, as
-        they were opened. Second names of a clip that is in its place already (a move that was cut short) go to its row as well."""
+    def match(self) -> None:
+        """Find strays for rows that have no clip in their directory: open rows first, then closed ones that name one, in the order of time,
+        as they were opened. Second names of a clip that is in its place already (a move that was cut short) go to its row as well."""
         clips = self.scene.clips
         owners = {clip.inode: event_id for event_id, found in clips.items() for clip in found if clip.size}
-        taken: dict[int, Stray] = {}
         for stray in tuple(self._left):
             event_id = owners.get(stray.inode)
-            if event_id is not None and event_id not in taken:
-                taken[event_id] = stray
+            if event_id is not None and event_id not in self._taken:
+                self._taken[event_id] = stray
                 self._left.remove(stray)
         rows = sorted(self.scene.rows, key=lambda row: (row.ended, not row.video, row.start_us, row.event_id))
+        self._take(rows, self._left)
+
+    def match_elsewhere(self, other: _Root) -> None:
+        """The same for open rows, in another storage: in that to which the worker went on recording after the monitor's had changed."""
+        self._take([row for row in self.scene.rows if not row.ended], other._left)
+
+    def _take(self, rows: list[LeftRow], left: list[Stray]) -> None:
         # An event that was made of a clip which began before its opening may bear the cause of one that did not.
         for row, exactly in [*((row, True) for row in rows), *((row, False) for row in rows if not row.ended)]:
-            if row.event_id in taken or row.event_id in self.scene.unread or self._clip_of(row) is not None:
+            if row.event_id in self._taken or row.event_id in self.scene.unread or self._clip_of(row) is not None:
                 continue
             fit = [
                 stray
-                for stray in self._left
+                for stray in left
                 if stray.monitor_id == row.monitor_id
                 and (self._opened(row, stray) if exactly else self._may_be_of(row, stray.opened_us))
                 and (row.event_id in self._current or not self._being_written(stray))
                 and (stray.size or not row.ended)
             ]
             if fit:
-                taken[row.event_id] = nearest = min(fit, key=lambda one: (self._off(row, one.opened_us), not one.size))
-                self._left.remove(nearest)
-        return taken
+                nearest = min(fit, key=lambda one: (self._off(row, one.opened_us), not one.size))
+                self._taken[row.event_id] = nearest
+                left.remove(nearest)
 
     def _off(self, row: LeftRow, opened_us: int) -> int:
         """How far from the row's own opening that is. One that was made of a clip begins with it."""
@@ -365,4 +388,5 @@ class _Root:
         return self.scene.measures.get(path, Measure()).readable
 
     def _aside(self, found: Found, monitor_id: int) -> SetAside:
-        return SetAside(found, self.root, monitor_id, "it holds no picture" if found.size else "it is empty")
+        root = found.root if isinstance(found, Stray) else self.root
+        return SetAside(found, root, monitor_id, "it holds no picture" if found.size else "it is empty")

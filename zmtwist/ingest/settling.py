@@ -110,6 +110,7 @@ class Settling:
                 )
                 await deferLater(self._reactor, delay)
                 delay = min(SETTLE_LAST_DELAY, 2 * delay)
+                saved = replace(saved, doubtful=True)  # its last frames may have been refused for the same reason
             else:
                 self._storages.holds(place.root, clip.path)
                 self._close(saved, place, clip, None)

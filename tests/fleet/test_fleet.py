@@ -304,9 +304,11 @@ def test_a_stop_of_the_service_while_the_database_is_read(stage: Stage) -> None:
     stage.catalog.monitors = lambda: answer  # type: ignore[method-assign,assignment,return-value]
     stage.fleet.startService()
     assert stage.fleet.stopService().called
+    assert stage.world.getDelayedCalls() == [], "it is not waited for"
     answer.callback([wanted(1)])
     stage.advance(5)
     assert stage.world.processes == []
+    assert stage.fleet.catalog_error is None
 
 
 def test_a_changed_document_restarts_its_worker_after_the_reaping(stage: Stage) -> None:

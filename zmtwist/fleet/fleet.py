@@ -180,6 +180,7 @@ class Fleet(Service):
         Service.stopService(self)
         self._legacy.stop()
         self._loops.stop()
+        self._reading.stop()
 
     # What the operator asks for. Each raises NotInFleet for a monitor that is not here.
 

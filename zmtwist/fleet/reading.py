@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -23,16 +24,27 @@ class Reading:
         self._clock = clock
         self._catalog = catalog
         self.error: str | None = None
+        self._under_way: Deferred[Sequence[Monitor]] | None = None
+
+    def stop(self) -> None:
+        """Wait for no answer any more."""
+        if self._under_way is not None:
+            self._under_way.cancel()
 
     async def monitors(self) -> Sequence[Monitor] | None:
         """All monitors of this server; None where they can't be read now."""
         try:
-            monitors: Sequence[Monitor] = await self._catalog.monitors().addTimeout(CATALOG_SECONDS, self._clock)
+            self._under_way = self._catalog.monitors().addTimeout(CATALOG_SECONDS, self._clock)
+            monitors: Sequence[Monitor] = await self._under_way
+        except CancelledError:
+            return None
         except Exception as error:
             if self.error is None:
                 self.log.warn("the monitors can't be read, the fleet goes on as it is: {error}", error=str(error))
             self.error = str(error) or type(error).__name__
             return None
+        finally:
+            self._under_way = None
         if self.error is not None:
             self.log.info("the monitors can be read again")
         self.error = None

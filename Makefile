@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := var/demo
 
-.PHONY: demo check lint types test fuzz mutants endure simulate bench setup-check clean
+.PHONY: demo check quick lint types test fuzz mutants endure simulate bench setup-check clean
 
 demo: $(STAMP)
 	@mkdir -p $(DEMO)
@@ -13,6 +13,10 @@ demo: $(STAMP)
 	  $(if $(filter command line environment,$(origin SECONDS)),--seconds $(SECONDS))
 
 check: setup-check lint types test
+
+# Under a minute: all tests that need no process, database or browser, with few examples each.
+quick: lint types
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
 
 setup-check: $(STAMP)
 	@tools/setup.sh check

@@ -192,7 +192,7 @@ def test_hostile_text_of_64_kib_costs_little(piece: str) -> None:
     assert best < 0.03
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings.default.max_examples * 3 // 10)
 @given(
     st.lists(st.sampled_from(["%", "41", "\\", "u00", "x41", "&", "#65;", "amp;", "a", "s", "secret"]), max_size=200)
 )

@@ -211,5 +211,7 @@ class FleetModel(RuleBasedStateMachine):
                 assert status.pid is not None
 
 
-FleetModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+FleetModel.TestCase.settings = settings(
+    max_examples=settings.default.max_examples * 3 // 5, stateful_step_count=30, deadline=None
+)
 TestFleetModel = FleetModel.TestCase

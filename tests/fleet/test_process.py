@@ -25,6 +25,8 @@ from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.process import CannotSpawn, Child, Command
 from zmtwist.guard import Guard
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import json, os, signal, sys, time
 print("pid", os.getpid(), "group", os.getpgrp(), "session", os.getsid(0), flush=True)

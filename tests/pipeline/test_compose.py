@@ -439,7 +439,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2, deadline=None)
 @given(MONITORS, CONFIGS)
 def test_any_monitor_gives_a_document_or_a_reason(monitor: Monitor, config: PipelineConfig) -> None:
     result = compose(monitor, config)
@@ -465,7 +465,7 @@ def test_any_monitor_gives_a_document_or_a_reason(monitor: Monitor, config: Pipe
         assert pre <= buffered
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     st.text(min_size=1, max_size=12).map(lambda text: f"Zq{text}Xj"),
     st.sampled_from(["Path", "Pass", "Path, encoded"]),

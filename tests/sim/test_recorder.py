@@ -302,7 +302,7 @@ def test_an_event_id_is_a_c_int(value: int, held: int) -> None:
     assert c_int(value) == held
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2 // 5, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.1, 4), st.sampled_from([None, "motion", "detection"])), max_size=12),
     st.sampled_from(["continuous", "event", "both"]),

@@ -61,7 +61,7 @@ anything = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3, deadline=None)
 @given(
     name=st.just("assign_recording") | anything,
     request_id=st.integers(0, 9) | anything,

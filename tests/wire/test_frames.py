@@ -114,7 +114,7 @@ def test_captures_byte_by_byte(name: str, skip_media: bool) -> None:
         assert decoder.media[1].messages == COUNTS[name].get((Media, 1), 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 3 // 5, deadline=None)
 @given(
     name=st.sampled_from(sorted(COUNTS)),
     at=st.lists(st.integers(0, 2**20), max_size=40),

@@ -211,7 +211,7 @@ def test_payloads_that_are_not_what_their_type_says_are_malformed(decode: Any, p
         decode(payload)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=settings.default.max_examples * 4, deadline=None)
 @given(payload=st.binary(max_size=200) | st.binary(max_size=40).map(lambda tail: b"\1\3\x10\x20\0" + tail))
 def test_no_payload_raises_anything_else(payload: bytes) -> None:
     for decode in DECODERS:

@@ -131,7 +131,7 @@ def content(connection: sqlite3.Connection, places: dict[str, Any]) -> dict[str,
     return found
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=settings.default.max_examples * 7 // 10, deadline=None)
 @given(streams(), st.data())
 def test_any_split_into_batches_gives_the_same_rows(changes, data):
     cuts = sorted(data.draw(st.sets(st.integers(0, len(changes)), max_size=6)))
@@ -141,7 +141,7 @@ def test_any_split_into_batches_gives_the_same_rows(changes, data):
     assert content(*in_parts) == content(*whole)
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=settings.default.max_examples * 7 // 10, deadline=None)
 @given(streams())
 def test_rows_are_what_readers_need(changes):
     connection, places = written([changes])
@@ -160,7 +160,7 @@ def test_rows_are_what_readers_need(changes):
             assert numbers[-1] == count
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2, deadline=None)
 @given(streams())
 def test_a_batch_that_is_written_again_after_its_opening_changes_nothing(changes):
     opens = [change for change in changes if isinstance(change, OpenEvent)]

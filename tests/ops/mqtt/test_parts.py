@@ -69,7 +69,7 @@ def test_the_password_is_in_no_repr() -> None:
     assert "hush" not in repr(parse('mqtt.url = "mqtt://me:hush@localhost"'))
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.integers(1, 2**32), st.text())
 def test_the_monitor_of_a_topic(monitor_id: int, other: str) -> None:
     assert TOPICS.monitor_of(TOPICS.state(monitor_id)) == monitor_id

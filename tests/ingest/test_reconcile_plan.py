@@ -19,6 +19,7 @@ from zmtwist.ingest.reconcile_actions import (
     Report,
     SetAside,
     describe,
+    monitor_of,
     root_of,
     to_measure,
 )
@@ -308,6 +309,34 @@ def test_more_than_half_missing_of_more_than_a_handful_stops_and_is_done_only_if
     assert len(plan(attrs.evolve(made, force=True)).actions) == 9
     fewer = scene([*whole, *lost[:4]], [clip(one) for one in whole])
     assert plan(fewer).stopped == ()
+
+
+def test_what_one_worker_has_spoiled_keeps_nobody_elses_clips_back():
+    spoiled = [stray(100 * n, inode=900 + n, finished=True) for n in range(9)]
+    lost = [row(n, 1000 * n) for n in range(1, 9)]
+    others = [stray(50, inode=990, finished=True, monitor=4), row(20, 9000, monitor=4)]
+    made = scene(
+        [*lost, others[1]], [clip(others[1])], [*spoiled, others[0]], homes={3: ROOT, 4: ROOT},
+        measures={one.path: Measure(readable=False) for one in spoiled},
+    )  # fmt: skip
+    planned = plan(made)
+    assert [type(action) for action in planned.actions] == [CloseFromFile, MakeEvent]
+    assert {monitor_of(action) for action in planned.actions} == {4}
+    assert [f"{n} of {n}" in why and "of monitor 3" in why for n, why in zip((8, 9), planned.stopped, strict=True)] == [
+        True,
+        True,
+    ]
+    # Where the others' are wrong as well it is the storage.
+    theirs = [stray(50 * n, inode=990 + n, finished=True, monitor=4) for n in range(3)]
+    made = scene(
+        [],
+        [],
+        [*spoiled, *theirs],
+        homes={3: ROOT, 4: ROOT},
+        measures={one.path: Measure(readable=False) for one in (*spoiled, *theirs)},
+    )
+    assert (plan(made).actions, len(plan(made).stopped)) == ((), 1)
+    assert "12 of 12" in plan(made).stopped[0] and "mounted" in plan(made).stopped[0]
 
 
 # Worlds at random

@@ -14,6 +14,7 @@ import attrs
 
 from zmtwist.ingest.clip import DEFAULT_RATE
 from zmtwist.ingest.clips import RootState
+from zmtwist.ingest.doubt import Doubt
 from zmtwist.ingest.measure import Measure
 from zmtwist.ingest.ownname import own_name
 from zmtwist.ingest.reconcile_actions import (
@@ -26,15 +27,13 @@ from zmtwist.ingest.reconcile_actions import (
     Plan,
     Report,
     SetAside,
+    monitor_of,
 )
 from zmtwist.ingest.reconcile_scan import Found, Stray
 from zmtwist.ingest.whose import SLACK_US, opened_in, pre_roll_of, tail
 from zmtwist.pipeline.monitor import Storage
 from zmtwist.zm.left import LeftRow, clip_event
 from zmtwist.zm.paths import SECOND
-
-HANDFUL = 5
-"""Fewer wrong ones than this never stop a pass."""
 
 DAY_US = 86_400 * SECOND
 
@@ -80,12 +79,12 @@ def plan(scene: Scene) -> Plan:
     actions: list[Action] = []
     stopped: list[str] = []
     for part in parts:
-        reason = part.not_there() or part.empty() or part.decide()
-        if reason is None:
-            actions += part.actions
-        else:
+        if (reason := part.not_there() or part.empty()) is not None:
             stopped.append(reason)
             actions += part.left_open()
+        else:
+            stopped += part.decide()
+            actions += part.actions
     return Plan(tuple(actions), tuple(stopped))
 
 
@@ -102,13 +101,13 @@ class _Root:
         self.scene = scene
         self.root = root
         self.actions: list[Action] = []
-        self._missing = 0
-        self._looked = 0
-        self._broken = 0
+        self._missing = Doubt("clips are missing")
+        self._broken = Doubt("stray clips can't be read")
         self._current = self._current_rows()
         self._taken: dict[int, Stray] = {}
         self._left = self._free_strays()
-        self._strays = len(self._left)
+        for stray in self._left:
+            self._broken.looked(stray.monitor_id)
 
     def not_there(self) -> str | None:
         """Why nothing is known of this storage, if so."""
@@ -133,21 +132,19 @@ class _Root:
         """All that is decided where the storage can't be believed in: what workers may be recording is theirs, whatever lies there."""
         return [LeaveOpen(row) for row in self.scene.rows if row.event_id in self._current]
 
-    def decide(self) -> str | None:
-        """Fill `actions`; why nothing is to be done after all, if so."""
+    def decide(self) -> list[str]:
+        """Fill `actions`; why nothing is to be done after all about some monitor or all of them, if so."""
         for row in self.scene.rows:
             self._see_row(row, self._taken.get(row.event_id))
         for stray in self._left:
             self._see_stray(stray)
-        if self.scene.force:
-            return None
-        for wrong, looked, what in (
-            (self._missing, self._looked, "clips are missing"),
-            (self._broken, self._strays, "stray clips can't be read"),
-        ):
-            if wrong >= HANDFUL and 2 * wrong > looked:
-                return f"storage {self.root}: {wrong} of {looked} {what}: is the right one mounted? Nothing was done about it"
-        return None
+        doubts = () if self.scene.force else (self._missing.of(self.root), self._broken.of(self.root))
+        for _, monitor_id in filter(None, doubts):
+            left_alone = {monitor_of(action) for action in self.actions} if monitor_id is None else {monitor_id}
+            self.actions = [
+                one for one in self.actions if isinstance(one, LeaveOpen) or monitor_of(one) not in left_alone
+            ]
+        return [why for why, _ in filter(None, doubts)]
 
     # Which file belongs to which row
 
@@ -287,7 +284,7 @@ class _Root:
             )
             return
         clip = self._clip_of(row)
-        self._looked += row.has_clip
+        self._missing.looked(row.monitor_id, row.has_clip)
         if row.event_id in self._current:
             self.actions.append(LeaveOpen(row))
             return
@@ -305,7 +302,7 @@ class _Root:
         self.actions += [self._aside(one, row.monitor_id) for one in aside]
         if row.ended:
             if row.video and not aside:
-                self._missing += 1
+                self._missing.wrong(row.monitor_id)
                 self.actions.append(
                     Report(row.monitor_id, f"its clip {row.place.video_path} is not there", row.event_id)
                 )
@@ -316,7 +313,7 @@ class _Root:
         if aside:
             note = "its clip can't be read, and was set aside"
         elif row.has_clip:
-            self._missing += 1
+            self._missing.wrong(row.monitor_id)
             note = "no clip of it was found on disk when it was closed"
         self.actions.append(CloseEmpty(row, note))
 
@@ -340,7 +337,8 @@ class _Root:
         if self._being_written(stray):
             return
         if not stray.size or not self._readable(stray.path):
-            self._broken += stray.size > 0
+            if stray.size:
+                self._broken.wrong(stray.monitor_id)
             self.actions.append(self._aside(stray, stray.monitor_id))
         elif (row := self._copied(stray)) is not None:
             self._second_name(row, stray)

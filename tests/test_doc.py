@@ -243,6 +243,41 @@ def test_states_are_those_of_the_code() -> None:
     assert told == EXIT_MEANING
 
 
+# Diagrams.
+
+
+def _diagrams() -> list[str]:
+    return re.findall(r"^```mermaid\n(.*?)^```$", (ROOT / "doc/design.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_package_map_shows_imports_that_exist() -> None:
+    (chart,) = (text for text in _diagrams() if text.startswith("flowchart"))
+    arrows = re.findall(r"^ *(\w+)(?:\[[^\]]*\])? --> (\w+)", chart, re.MULTILINE)
+    assert len(arrows) > 10
+    for one, other in arrows:
+        files = [*(ROOT / "zmtwist" / one).rglob("*.py"), *(ROOT / "zmtwist").glob(f"{one}.py")]
+        assert any(re.search(rf"from zmtwist(\.| import ){other}\b", path.read_text()) for path in files), (one, other)
+
+
+def test_the_lifecycle_has_the_states_of_the_code_and_no_other_ways_than_the_reference() -> None:
+    (chart,) = (text for text in _diagrams() if text.startswith("stateDiagram"))
+    arrows = re.findall(r"^ *(\w+) --> (\w+)", chart, re.MULTILINE)
+    assert {state for arrow in arrows for state in arrow} == {state.value for state in State}
+    ways = set()
+    table = (REFERENCE / "states.md").read_text().split("## What leads where")[1].split("\n## ")[0]
+    running = ["STARTING", "LINKED", "LIVE", "STALLED"]
+    kinds = {
+        "any with a process": running,
+        "`STARTING` and later": running,
+        "any without a process": ["BACKOFF", "FATAL"],
+    }
+    for start, _, end in list(rows(table))[1:]:
+        sources = kinds.get(start) or re.findall(r"`([A-Z]+)`", start)
+        first, *rest = re.findall(r"`([A-Z]+)`", end)
+        ways |= {(source, first) for source in sources} | {(first, state) for state in rest}
+    assert set(arrows) <= ways, set(arrows) - ways
+
+
 # Messages.
 
 

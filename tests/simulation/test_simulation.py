@@ -1,4 +1,4 @@
-"""The whole service under random faults, seed by seed (doc/design.md, Simulation). A failing one names the command that repeats it.
+"""The whole service under random faults, seed by seed (doc/reference/simulation.md). A failing one names the command that repeats it.
 
 Each batch is a process of its own: what a killed run leaves in memory, and in Twisted's log, goes with it.
 """

@@ -137,6 +137,12 @@ async def test_settling_gives_each_row_the_ordinal_of_its_time(site):
     event = site.event(places["a"].event_id)
     assert (event["Frames"], event["AlarmFrames"], event["TotScore"], event["MaxScore"]) == (200, 3, 150, 50)
     assert event.get("MaxScoreFrameId", 41) == 41
+    # Another close, after a crash: what it counts goes by the numbers that the frames had before.
+    await site.write(
+        closing(frames=200, length_us=10 * SECOND, tally=Tally(3, 150, 50, 21), video_name=None), places=places
+    )
+    event = site.event(places["a"].event_id)
+    assert (event["AlarmFrames"], event["DefaultVideo"], event.get("MaxScoreFrameId", 41)) == (3, "", 41)
 
 
 @pytest_twisted.ensureDeferred

@@ -160,7 +160,9 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
     if row.ended and closed.earlier_us:
         return  # written once more: it finds all times put right, and must not do that twice
     frames = clamp(max(1, closed.frames), INT)
-    tally = closed.tally
+    tally: Tally | None = (
+        None if row.ended else closed.tally
+    )  # what is stored tells already, by the numbers that frames may have got since
     earlier_us = closed.earlier_us
     begins_us = _begin_earlier(update, earlier_us, zone) if earlier_us else update.place.start_us
     if closed.settle or last > frames:
@@ -183,7 +185,7 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
         "EndDateTime": end_of(begins_us, closed.length_us, zone),
         "Length": _length(closed.length_us),
         "Frames": frames,
-        **_scores(tally, schema),
+        **({} if tally is None else _scores(tally, schema)),
         "DefaultVideo": closed.video_name or "",
         "Videoed": 1 if closed.video_name else 0,
     }

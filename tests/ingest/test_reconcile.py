@@ -515,6 +515,24 @@ async def test_at_the_start_events_that_were_closed_in_the_last_hour_are_looked_
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_closed_event_that_is_given_a_clip_does_not_say_what_it_said_of_the_one_before_in_between(
+    zm, live, monkeypatch
+):
+    life = live()
+    first = await life.open("a", ago(600))
+    zm.execute(
+        "UPDATE Events SET EndDateTime = StartDateTime, DefaultVideo = ?, Videoed = 1, DiskSpace = 9000000",
+        f"{first}-video.h264.mkv",
+    )
+    record(own_path(zm, ago(600)), 20)
+    sizes = []
+    between(life, monkeypatch, "settle_clip", lambda: sizes.append(zm.events()[0]["DiskSpace"]))
+    await life.recovery.recover()
+    check(zm, first, 20)
+    assert sizes == [0], "and so it is looked into, had we been killed then"
+
+
+@pytest_twisted.ensureDeferred
 async def test_one_pass_waits_for_the_other(zm, live, monkeypatch):
     life = live()
     under_way = most = 0

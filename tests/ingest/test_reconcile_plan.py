@@ -270,6 +270,12 @@ def test_a_closed_row_and_its_clip_stay_as_they_are():
     assert kinds(scene([row(ended=True, clip=False)])) == []
 
 
+def test_a_closed_row_whose_clip_is_larger_than_it_says_is_closed_from_it():
+    event = attrs.evolve(row(ended=True, video=True), disk_bytes=100)
+    assert kinds(scene([event], [clip(event, 100)])) == []
+    assert kinds(scene([event], [clip(event, 101)])) == [CloseFromFile]
+
+
 def test_a_closed_row_whose_clip_is_gone_is_reported_and_one_whose_clip_came_back_gets_it():
     (action,) = plan(scene([row(ended=True, video=True)])).actions
     assert isinstance(action, Report) and "is not there" in describe(action)

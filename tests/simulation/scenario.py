@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -210,9 +211,13 @@ class Simulation:
                 return wanting
         if missing := without_rows(self.world, self.server):
             return f"clips {missing} have no closed rows"
-        recording = sum(clip.ended_at is None for clip in self.world.clips.values())
-        [(open_rows,)] = self.server.rows("SELECT COUNT(*) FROM Events WHERE EndDateTime IS NULL")
-        return f"{open_rows} rows are open, {recording} clips recorded" if open_rows > recording else None
+        recording = Counter(clip.monitor_id for clip in self.world.clips.values() if clip.ended_at is None)
+        for monitor_id, rows in self.server.rows(
+            "SELECT MonitorId, COUNT(*) FROM Events WHERE EndDateTime IS NULL GROUP BY MonitorId"
+        ):
+            if rows > recording[monitor_id]:
+                return f"{rows} rows of monitor {monitor_id} are open, {recording[monitor_id]} of its clips recorded"
+        return None
 
     # Time.
 

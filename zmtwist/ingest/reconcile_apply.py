@@ -11,7 +11,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.changes import ClipSaved, CloseEvent, InStorage, OpenEvent, Tally
+from zmtwist.changes import Change, ClipSaved, CloseEvent, InStorage, OpenEvent, Tally, UpdateEvent
 from zmtwist.ingest.activity import cause_of
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_actions import (
@@ -124,7 +124,9 @@ class Repairs:
                     settle=action.settle,
                     event_id=row.event_id,
                 )
-                await self._closed(own, row.monitor_id, [saved])
+                # A kill between the clip's move and the row's new figures must not leave the old ones for good.
+                unknown = [UpdateEvent(handle=handle, disk_bytes=0)] if row.ended else []
+                await self._closed(own, row.monitor_id, [*unknown, saved])
             case CloseEmpty(row=row, note=note):
                 close = CloseEvent(
                     handle=self._ingest.take_up(row.place),
@@ -163,9 +165,7 @@ class Repairs:
         )
         await self._closed(own, stray.monitor_id, [opened, saved])
 
-    async def _closed(
-        self, own: Mapping[int, Own], monitor_id: int, changes: Sequence[ClipSaved | CloseEvent | OpenEvent]
-    ) -> None:
+    async def _closed(self, own: Mapping[int, Own], monitor_id: int, changes: Sequence[Change]) -> None:
         await self._ingest.recover(own[monitor_id].monitor, changes).addTimeout(ACTION_SECONDS, self._reactor)
 
 

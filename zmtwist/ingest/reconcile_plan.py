@@ -290,7 +290,7 @@ class _Root:
             return
         if clip is not None and stray is not None:
             self._second_name(row, stray)
-        if row.ended and row.video and clip is not None and clip.path == row.place.video_path:
+        if row.ended and row.video and clip is not None and clip.is_told_of(row.place.video_path, row.disk_bytes):
             return
         source = clip or stray
         if source is not None and source.size and self._readable(source.path):

@@ -39,6 +39,11 @@ class Found:
         """All but its name: what changes with anything that is done about it."""
         return self.size, self.mtime_us, self.inode, self.finished
 
+    def is_told_of(self, path: str, disk_bytes: int | None) -> bool:
+        """Whether a closed row that names this path, and says how much there is (None: nothing), speaks of this clip. What is larger than
+        all that it speaks of was given to its event when we were killed."""
+        return self.path == path and (disk_bytes is None or self.size <= disk_bytes)
+
 
 @attrs.frozen
 class Stray(Found):

@@ -35,6 +35,10 @@ MOST_LOST = 1_000_000
 """More events than this no replica lags behind, nor does a backup of some days ago."""
 
 
+SKIPPED = 1000
+"""So many ids are left out once some were given again: what else had one is known neither to the database nor, after a start, to us."""
+
+
 @implementer(IEventStore)
 class EventStore:
     """Writes batches into one database.
@@ -99,7 +103,7 @@ class EventStore:
                     "{error}: has a database taken over that lacks the last commits of the one before? Ids go on above that",
                     error=str(error),
                 )
-                written = await self._raised(attrs.evolve(batch, raised=True))
+                written = await self._raised(attrs.evolve(batch, highest=batch.highest + SKIPPED, raised=True))
         except CommitLost as error:
             raise Unsure(str(error), error.code, error.result) from None
         except Unusable as error:  # half-way through an upgrade, say: the rows are good

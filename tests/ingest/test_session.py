@@ -600,6 +600,13 @@ def test_a_clip_of_which_frames_were_refused_is_looked_into():
     assert not of(ClipSaved, changes)[0].doubtful
 
 
+def test_that_frames_of_a_clip_were_refused_may_be_heard_after_its_save():
+    over, changes = walk(session(), [opening(0, "t"), saved(10, "/e/a.mkv", 9.9, 100)])
+    [clip] = of(ClipSaved, changes)
+    assert not over.refused_of(clip.handle)
+    assert over.refused().refused_of(clip.handle)
+
+
 def test_a_clip_of_which_not_all_was_heard_is_looked_into():
     recording, _ = walk(session(), [opening(0, "t")])
     missed, changes = walk(recording.gap(), [saved(10, "/e/a.mkv", 9.9, 100), opening(10, "u")])

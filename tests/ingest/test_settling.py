@@ -18,7 +18,10 @@ from tests.ingest.builders import T0
 from tests.ingest.places import place_in
 from tests.ingest.video import record
 from zmtwist.changes import ClipSaved, Tally
+from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.clips import SettledClip
+from zmtwist.ingest.options import Options
+from zmtwist.ingest.session import Ended, Session
 from zmtwist.ingest.settling import MEASURED_AT_ONCE, SETTLE_LAST_DELAY, SETTLED_AT_ONCE, Settling
 
 HUNG, WELL = Path("/hung"), Path("/well")
@@ -47,7 +50,7 @@ def saved(number, path):
 def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     disk, closed = Disk(), []
     storages = SimpleNamespace(holds=lambda root, path: None)
-    session = SimpleNamespace(codec_id=27, options=SimpleNamespace(pre_roll_us=0, zone=None))
+    session = Session(3, "r", Options(), codec_id=27)
     settling = Settling(Clock(), disk, storages, lambda _: session, lambda _, changes: closed.extend(changes))
     for number in range(10):
         Deferred.fromCoroutine(
@@ -60,7 +63,7 @@ def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     assert [change.handle for change in closed] == ["3.r.20", "3.r.21"]
 
 
-def settled(root, path, told=None, roots=(), lost=None, fails=()):
+def settled(root, path, told=None, roots=(), lost=None, fails=(), ended=()):
     """The close that comes of a save of that path, for an event whose clip was opened at 09:10:50; and how often a look was put off."""
     closed, clock = [], Clock()
 
@@ -68,7 +71,7 @@ def settled(root, path, told=None, roots=(), lost=None, fails=()):
         return False
 
     storages = SimpleNamespace(holds=lambda root, path: None, doubted=doubted)
-    session = SimpleNamespace(codec_id=27, options=SimpleNamespace(pre_roll_us=0, zone=UTC))
+    session = Session(3, "r", Options(zone=UTC), codec_id=27, ended=ended)
     troubles = iter(fails)
 
     def run(function, *arguments):
@@ -146,6 +149,9 @@ def test_what_a_worker_counts_of_a_clip_with_refused_frames_gives_way_to_what_is
     seen, _ = settled(root, path, replace(said, doubtful=True))
     assert (seen.frames, seen.settle) == (20, True)
     assert seen.length_us < 10_000_000
+    clip = Clip(handle=said.handle, start_us=T0, trigger="continuous", refused=True)
+    heard_later, _ = settled(root, path, said, ended=(Ended(clip, T0),))
+    assert heard_later.frames == 20
 
 
 def test_a_clip_on_a_storage_that_was_in_trouble_is_looked_into(root):

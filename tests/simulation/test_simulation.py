@@ -22,6 +22,7 @@ FOUND = (
     *(700014, 700026, 700224, 700252, 700417, 700480, 700483, 700893, 702205, 702528, 702755),
     702915,  # a camera went while its worker was not heard
     700771,  # a replica had lost the frame of the highest score
+    730606,  # that a frame was refused was logged before a save, and read after it
     730064,  # a row was open, and another camera recorded a clip that had none
     730342,  # an id was given again that only the storage knew of
     730397,  # a closed event was given a clip, and its figures not, since we were killed

@@ -53,7 +53,6 @@ REMEMBERED = 16
 MOST_OPEN = 8
 """A worker records one clip at a time. Of so many, whose ends were not heard, none is being recorded any more."""
 
-
 LATE_US = 300 * SECOND
 """What is said without an open clip (a model takes its time) is of the one that ended last, if that was no longer ago than this."""
 
@@ -208,8 +207,7 @@ class Session(msgspec.Struct, frozen=True):
         return session._without([Ended(over, at_us, saved.path)]), changes
 
     def _doubts(self, clip: Clip) -> bool:
-        """Whether what the worker says of a clip may not be what is in it: frames were refused while it was recorded, or may have been, for
-        not all that was said meanwhile was heard."""
+        """Whether what the worker says of a clip may not be what is in it: frames were refused, or were so unheard."""
         return clip.refused or self.missed or self.unlogged or not clip.opened_us
 
     @property
@@ -314,9 +312,15 @@ class Session(msgspec.Struct, frozen=True):
         return replace(self, missed=True)
 
     def refused(self) -> Session:
-        """Frames are not recorded: what the worker will say of its clips counts them all the same."""
-        clips = tuple(clip if clip.refused else replace(clip, refused=True) for clip in self.clips)
-        return replace(self, clips=clips)
+        """Frames are not recorded: what the worker says of its clips counts them all the same. It may have said so of the one that has just
+        ended: its log is not read in step with its socket."""
+        clips = tuple(replace(clip, refused=True) for clip in self.clips)
+        ended = (*self.ended[:-1], *(replace(one, clip=replace(one.clip, refused=True)) for one in self.ended[-1:]))
+        return replace(self, clips=clips, ended=ended)
+
+    def refused_of(self, handle: str) -> bool:
+        """Whether frames of a clip that has ended were not recorded, as far as was heard since its save, too."""
+        return any(ended.clip.refused for ended in self.ended if ended.clip.handle == handle)
 
     def tick(self, at_us: int) -> tuple[Session, list[Change]]:
         """Time has passed: refresh open events, and end clipless ones that have gone quiet."""

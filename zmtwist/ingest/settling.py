@@ -89,7 +89,7 @@ class Settling:
                     )
                     self.after_lost(place.monitor_id)
                     saved = _only_ended(saved, clip.path)
-                if saved.doubtful:
+                if saved.doubtful or self._session(place.monitor_id).refused_of(saved.handle):
                     saved = await self._found_at[place.root].run(self._measuring.run, self._measure, saved, clip)
             except (ClipMissing, ClipForeign) as error:
                 self.log.error(

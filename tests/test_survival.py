@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from zmtwist.fleet import fleet as fleet_module
 from zmtwist.fleet.status import State
 from zmtwist.happenings import EventClosed, EventOpened
 
+CTL = Path(sys.executable).with_name("zmnextctl")
 TWISTD = Path(sys.executable).with_name("twistd")
 NO_DETECTOR = "[zmnext.pipeline]\ndetect = false"
 ENDED = (0, -signal.SIGTERM)
@@ -97,7 +100,11 @@ class Scene:
         return list(self.zm.storage.rglob("*.mkv"))
 
     def recorded(self) -> int:
-        return sum(path.stat().st_size for path in self.clips())
+        size = 0
+        for path in self.clips():
+            with suppress(FileNotFoundError):  # moved meanwhile
+                size += path.stat().st_size
+        return size
 
     def grows(self) -> None:
         """Wait until there is more on disk than now."""
@@ -273,3 +280,98 @@ async def test_a_worker_that_grows_is_started_anew_at_a_clips_end(
         assert zm.told_of(EventClosed)[closed].length_us > 1_500_000
     finally:
         await service.stopService()
+
+
+def rises(scene: Scene, n: int) -> None:
+    """Another document for a monitor: its worker is to be followed by one that has it."""
+    scene.zm.execute("UPDATE Monitors SET SectionLength = SectionLength + 1 WHERE Id = ?", n)
+
+
+def heir(scene: Scene, n: int) -> tuple[int, str] | None:
+    """The process that is to follow a monitor's worker, and its state as the kernel has it."""
+    path = scene.zm.directory / "run" / f"worker_{n}.next.json"
+    try:
+        pid = int(json.loads(path.read_text())["pid"])
+        return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError):
+        return None
+
+
+def follows(scene: Scene) -> Service:
+    """A service, and a camera that is recorded: its worker takes a second to connect, and has a keyframe every second."""
+    scene.zm.monitor(1, "Record", SectionLength=2)
+    scene.configure(overlap=True)
+    config = scene.zm.directory / "zmnext.toml"
+    text = config.read_text().replace("enabled = true", "enabled = true\nreconcile_seconds = 0.3")
+    config.write_text(text.replace("fps=10,gop=0.1,size=640x480", "fps=10,gop=1,size=640x480,connect=1"))
+    service = scene.start()
+    service.says("LINKED -> LIVE")
+    return service
+
+
+def settled(scene: Scene, service: Service) -> list[dict[str, object]]:
+    """Stop it. Each clip with something in it has one row, which is closed; the rows, by their start."""
+    assert service.end() in ENDED
+    assert scene.workers() == []
+    events = scene.zm.events()
+    assert all(event["EndDateTime"] for event in events)
+    assert len([path for path in scene.clips() if path.stat().st_size]) == len(
+        [event for event in events if event["DefaultVideo"]]
+    )
+    left = {path.name for path in (scene.zm.directory / "run").iterdir()}
+    assert not {name for name in left if {"next", "odd", "even"} & set(name.split("."))}, left
+    return events
+
+
+def test_a_worker_is_followed_without_a_gap(scene: Scene) -> None:
+    service = follows(scene)
+    first = scene.worker(1)
+    most = 0
+    for _ in range(2):
+        before = scene.worker(1)
+        rises(scene, 1)
+        deadline = time.monotonic() + 30
+        while scene.worker(1) == before:
+            most = max(most, len(scene.workers()))
+            assert time.monotonic() < deadline, service.log[-3000:]
+            time.sleep(0.02)
+    assert most == 2
+    wait_for(lambda: service.log.count("LINKED -> LIVE") == 3, "the third is LIVE")
+    scene.grows()
+    assert scene.worker(1) != first
+    assert (scene.zm.directory / "run" / "stream_1.sock").is_socket()
+    events = settled(scene, service)
+    ends = [datetime.fromisoformat(str(event["EndDateTime"])).timestamp() for event in events]
+    starts = [datetime.fromisoformat(str(event["StartDateTime"])).timestamp() for event in events]
+    assert max(start - end for end, start in zip(ends, starts[1:], strict=False)) <= 1, "rows have whole seconds"
+
+
+@pytest.mark.parametrize("moment", ["spawned", "connects", "frozen", "follows"])
+def test_sigkill_while_a_worker_is_to_be_followed_leaves_one(scene: Scene, moment: str) -> None:
+    service = follows(scene)
+    before = scene.worker(1)
+    lock = scene.zm.directory / "run" / "worker_1.next.lock"
+    rises(scene, 1)
+    if moment == "spawned":
+        wait_for(lambda: lock.exists() and len(scene.workers()) == 2, "two of them")
+    elif moment == "follows":
+        wait_for(lambda: scene.worker(1) != before, "it has followed")
+    else:
+        wanted = "T" if moment == "frozen" else "S"
+        wait_for(
+            lambda: (found := heir(scene, 1)) is not None and found[1] == wanted, f"{moment}: {service.log[-2000:]}"
+        )
+    service.end(signal.SIGKILL)
+    wait_for(lambda: len(scene.workers()) <= 1, "one of them is ended by the kernel")
+    left = scene.workers()
+    if moment in ("spawned", "connects"):
+        assert left == [before]
+    elif moment == "follows":
+        assert left in ([], [scene.worker(1)]), "it is free a moment after it is written down"
+    second = scene.start()
+    second.says("LINKED -> LIVE")
+    wait_for(lambda: len(scene.workers()) == 1 and not lock.exists(), "one, and nothing left of another")
+    scene.grows()
+    recovered = [str(CTL), "--config", str(scene.zm.directory / "zmnext.toml"), "recover"]
+    assert subprocess.run(recovered, capture_output=True, timeout=60, check=False).returncode == 0
+    settled(scene, second)

@@ -152,6 +152,7 @@ class WorkerConfig:
     stop_timeout_seconds: float = attrs.field(default=30.0, validator=above_zero)
     starts_per_second: float = attrs.field(default=4.0, validator=above_zero)
     survive_restart: bool = True
+    overlap: bool = True
     max_rss_mb: int = attrs.field(default=1024, validator=not_below_zero)
     log_level: Level = "info"
     core_files: bool = False

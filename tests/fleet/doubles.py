@@ -21,20 +21,22 @@ from zope.interface import implementer
 
 from zmtwist.config import PipelineConfig, WorkerConfig, ZmNextConfig
 from zmtwist.fleet.fleet import Fleet
-from zmtwist.fleet.launch import FleetSettings
+from zmtwist.fleet.launch import ANOTHER_RING, FleetSettings
+from zmtwist.fleet.leash import LEASH_FD
 from zmtwist.fleet.procfs import LOCK_FD, Seen
 from zmtwist.fleet.status import State, Transition
 from zmtwist.ingest.recording import Failing
 from zmtwist.interfaces import ICatalog, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
-from zmtwist.pipeline.monitor import Monitor
-from zmtwist.wire.messages import Response
+from zmtwist.pipeline.monitor import Mode, Monitor
+from zmtwist.wire.details import RecordingOpening
+from zmtwist.wire.messages import Event, Response
 
 WATCHDOG = 30.0
 
 
 class FakeProcess:
-    """A process of the pretended kind: ends at SIGKILL at once, at SIGTERM a second later unless it is `stubborn`."""
+    """A process of the pretended kind: ends at SIGKILL at once, at SIGTERM a second later unless it is `stubborn` or frozen."""
 
     def __init__(
         self, world: World, protocol: Any, arguments: list[str], environment: dict[str, str], path: str, lock: int
@@ -49,7 +51,10 @@ class FakeProcess:
         self.lock = os.dup(lock)
         self.orphan = False
         self.pid: int = next(world.pids)
-        self.monitor_id = int(arguments[arguments.index("--monitor-id") + 1]) if "--monitor-id" in arguments else None
+        self.ring = int(arguments[arguments.index("--monitor-id") + 1]) if "--monitor-id" in arguments else None
+        self.monitor_id = None if self.ring is None else self.ring % ANOTHER_RING
+        self.socket = arguments[arguments.index("--socket") + 1] if "--socket" in arguments else ""
+        self.frozen = self.killed = self.records = self.leashed = False
         self.stdin = b""
         self.stdin_closed = False
         self.signals: list[int] = []
@@ -71,11 +76,22 @@ class FakeProcess:
             raise ProcessExitedAlready
         self.take(signal.Signals[f"SIG{name}"])
 
+    def binds(self) -> None:
+        """It listens at its socket; the others of a fleet only pretend to."""
+        self.listening.append(socket.socket(socket.AF_UNIX))
+        self.listening[0].bind(self.socket)
+        self.listening[0].listen()
+
     def take(self, number: int) -> None:
         self.signals.append(number)
-        if number == signal.SIGKILL:
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            self.frozen = number == signal.SIGSTOP
+            if not self.frozen and signal.SIGTERM in self.signals:
+                self.take(signal.SIGTERM)
+        elif number == signal.SIGKILL:
+            self.killed = True
             self.world.callLater(0, self.end, None, signal.SIGKILL)
-        elif number == signal.SIGTERM and not self.world.stubborn:
+        elif number == signal.SIGTERM and not self.world.stubborn and not self.frozen:
             self.world.callLater(1, self.end, 0)
 
     def end(self, code: int | None = 0, number: int | None = None, *, pipes: bool = True) -> None:
@@ -86,6 +102,8 @@ class FakeProcess:
         os.close(self.lock)
         for one in self.listening:
             one.close()
+            if code is not None:
+                Path(self.socket).unlink(missing_ok=True)
         self.world.watched.pop(self.pid, lambda: None)()
         if self.orphan:
             return
@@ -117,11 +135,14 @@ class World(Clock):
         if self.refuse is not None:
             raise self.refuse
         assert executable.endswith("/env")
+        leash = childFDs.pop(LEASH_FD, None)
         assert childFDs == {0: "w", 1: "r", 2: "r", LOCK_FD: childFDs[LOCK_FD]}
         process = FakeProcess(self, protocol, args, env, path, childFDs[LOCK_FD])
-        assert process.monitor_id not in [other.monitor_id for other in self.alive()], (
-            "a second while the first one lives"
-        )
+        others = [other for other in self.alive() if other.monitor_id == process.monitor_id]
+        assert not others or leash is not None, "a second while the first one lives"
+        assert not {process.ring, process.socket} & {said for other in others for said in (other.ring, other.socket)}
+        if leash is not None:
+            process.binds()
         self.processes.append(process)
         self.spawned_at.append(self.seconds())
         protocol.makeConnection(process)
@@ -151,6 +172,8 @@ class World(Clock):
         self.watched.clear()
         for process in self.alive():
             process.orphan = True
+            if process.leashed:
+                process.end()
 
 
 class FakeWatch:
@@ -166,6 +189,30 @@ class FakeWatch:
 
     def stop(self) -> None:
         self.world.watched.pop(self.process.pid, None)
+
+
+class FakeLeash:
+    """A pretended leash: what is held ends with us."""
+
+    fd = -2
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.process: FakeProcess | None = None
+
+    def hold(self, pid: int) -> None:
+        [self.process] = [process for process in self.world.processes if process.pid == pid]
+        self.process.leashed = True
+
+    def let_go(self) -> None:
+        if self.process is not None:
+            self.process.leashed = False
+            self.process = None
+
+    def cut(self) -> None:
+        process, self.process = self.process, None
+        if process is not None and process.alive:
+            process.take(signal.SIGKILL)
 
 
 class FakeProcesses:
@@ -190,6 +237,9 @@ class FakeProcesses:
         wanted = Path(lock).stat()
         return [process.pid for process in self.world.alive() if os.path.samestat(os.fstat(process.lock), wanted)]
 
+    def leash(self) -> FakeLeash:
+        return FakeLeash(self.world)
+
     def resident_kb(self, pid: int) -> int | None:
         return self.world.resident.get(pid)
 
@@ -204,8 +254,9 @@ class FakeProcesses:
 class FakeLink:
     """Does what it is told by the test, and drains at once unless `drain_waits`."""
 
-    def __init__(self, path: str, monitor_id: int, observer: Any, sample_seconds: float) -> None:
+    def __init__(self, path: str, monitor_id: int, sink: Any, observer: Any, sample_seconds: float) -> None:
         self.path, self.monitor_id, self.observer, self.sample_seconds = path, monitor_id, observer, sample_seconds
+        self.sink = sink
         self.calls: list[str] = []
         self.drained: Deferred[None] = Deferred()
         self.drain_waits = False
@@ -229,6 +280,7 @@ class FakeLink:
 @implementer(IEventSink)
 class FakeSink:
     def __init__(self) -> None:
+        self.events: list[tuple[int, Any]] = []
         self.openings: list[tuple[int, str, str, int]] = []
         self.ended: list[int] = []
         self.refused: list[int] = []
@@ -238,7 +290,8 @@ class FakeSink:
 
     def hello(self, monitor_id: int, hello: Any) -> None: ...
 
-    def event(self, monitor_id: int, event: Any, at_us: int) -> None: ...
+    def event(self, monitor_id: int, event: Any, at_us: int) -> None:
+        self.events.append((monitor_id, event))
 
     def rate(self, monitor_id: int, frames_per_second: float, bytes_per_second: float) -> None: ...
 
@@ -306,13 +359,21 @@ class Stage:
         """Where every monitor's camera is; `answers` says whether it does, None: it says nothing at all."""
         self.answers: bool | None = True
         self.tries = 0
+        self.mode: Mode = "none"
+        self.lead = 0.0
         self.sharing: set[int] = set()
         """The monitors whose documents need the shared inference."""
         self.settings = FleetSettings(
             zmnext=ZmNextConfig(
                 enabled=True,
                 worker=WorkerConfig(
-                    **{"binary": str(self.binary), "starts_per_second": 1000.0, "watchdog_seconds": WATCHDOG, **worker}
+                    **{
+                        "binary": str(self.binary),
+                        "starts_per_second": 1000.0,
+                        "watchdog_seconds": WATCHDOG,
+                        "overlap": False,
+                        **worker,
+                    }
                 ),
                 pipeline=PipelineConfig(),
             ),
@@ -369,7 +430,14 @@ class Stage:
             return text
         shares = monitor.id in self.sharing
         return Document(
-            monitor.id, text, "none", None, camera=self.camera, shares_inference=shares, secrets=("s3cret-word",)
+            monitor.id,
+            text,
+            self.mode,
+            None,
+            camera=self.camera,
+            lead_sec=self.lead,
+            shares_inference=shares,
+            secrets=("s3cret-word",),
         )
 
     def make_link(
@@ -383,7 +451,7 @@ class Stage:
         wall: Callable[[], int],
         sample_seconds: float,
     ) -> FakeLink:
-        link = FakeLink(path, monitor_id, observer, sample_seconds)
+        link = FakeLink(path, monitor_id, sink, observer, sample_seconds)
         self.links.append(link)
         return link
 
@@ -395,6 +463,17 @@ class Stage:
 
     def link(self, monitor_id: int) -> FakeLink:
         return next(link for link in reversed(self.links) if link.monitor_id == monitor_id)
+
+    def link_of(self, process: FakeProcess) -> FakeLink:
+        """The link that its socket is for."""
+        return next(link for link in reversed(self.links) if link.path == process.socket)
+
+    def opens(self, process: FakeProcess) -> None:
+        """It opens a clip, and says so."""
+        process.records = True
+        opening = RecordingOpening(clip_token=f"{process.monitor_id}-{process.pid}-1", trigger="continuous")
+        said = Event(code=0x0304, sequence=1, detail=opening)
+        self.link_of(process).sink.event(process.monitor_id, said, self.world.wall())
 
     def process(self, monitor_id: int) -> FakeProcess:
         [process] = self.world.alive(monitor_id)

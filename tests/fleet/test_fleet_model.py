@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twisted.internet.defer import Deferred
 
-from tests.fleet.doubles import Stage, wanted
+from tests.fleet.doubles import FakeProcess, Stage, wanted
 from zmtwist.fleet.status import State
 
 IDS = (1, 2, 3)
@@ -29,7 +29,9 @@ class FleetModel(RuleBasedStateMachine):
         self.kept: set[int] = set()
         self.sick: set[int] = set()
         self.hung: set[int] = set()
-        self.stage = Stage(self.directory, max_rss_mb=100)
+        self.connected: set[int] = set()
+        self.stage = Stage(self.directory, max_rss_mb=100, overlap=True)
+        self.stage.mode = "continuous"
 
     @initialize(jitter=st.floats(0, 1))
     def begin(self, jitter: float) -> None:
@@ -66,16 +68,28 @@ class FleetModel(RuleBasedStateMachine):
         """Time in which healthy workers show life every 5 s."""
         end = self.stage.world.seconds() + span
         while self.stage.world.seconds() < end:
-            linked = {link.monitor_id for link in self.stage.links}
+            linked = {link.path for link in self.stage.links}
             for process in self.stage.world.alive():
                 well = (
-                    process.monitor_id in linked
+                    process.socket in linked
                     and process.monitor_id not in self.sick
                     and process.pid not in self.hung
+                    and not (process.frozen or process.killed)
                 )
                 if well and signal.SIGTERM not in process.signals:
-                    self.stage.show_life(process.monitor_id)
+                    self.lives(process)
             self.stage.world.advance(min(1.0, end - self.stage.world.seconds()))
+
+    def lives(self, process: FakeProcess) -> None:
+        """It shows life; first that it has connected, then that it has opened a clip."""
+        link = self.stage.link_of(process)
+        link.observer.linked()
+        link.observer.stats()
+        if process.pid in self.connected:
+            link.observer.media(15.0)
+            if not process.records:
+                self.stage.opens(process)
+        self.connected.add(process.pid)
 
     @rule(span=seconds)
     def time(self, span: float) -> None:
@@ -190,9 +204,11 @@ class FleetModel(RuleBasedStateMachine):
                 assert status.state in (State.HELD, State.STOPPING)
 
     @invariant()
-    def one_live_process_per_monitor_at_most(self) -> None:
+    def one_process_that_records_per_monitor_at_most(self) -> None:
         for n in IDS:
-            assert len(self.stage.world.alive(n)) <= 1
+            alive = [process for process in self.stage.world.alive(n) if not process.killed]
+            assert len([process for process in alive if process.records and not process.frozen]) <= 1
+            assert len([process for process in alive if not process.leashed]) <= 1
 
     @invariant()
     def waits_are_within_bounds_and_told(self) -> None:
@@ -206,7 +222,7 @@ class FleetModel(RuleBasedStateMachine):
                 assert status.next_start_us >= now - 1
             if status.state in (State.STOPPED, State.HELD, State.BACKOFF, State.FATAL):
                 assert status.pid is None
-                assert self.stage.world.alive(status.monitor_id) == []
+                assert all(process.killed for process in self.stage.world.alive(status.monitor_id))
             if status.state in (State.LINKED, State.LIVE):
                 assert status.pid is not None
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from zmtwist.fleet.living import left_running, living
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.procfs import Linux
-from zmtwist.fleet.record import Record, lock_path, record_path, write_record
+from zmtwist.fleet.record import Record, heir_record_path, lock_path, record_path, write_record
 
 NOBODY = 1 << 30
 
@@ -60,6 +60,14 @@ def test_what_a_worker_and_its_children_have_open_is_told_until_it_is_closed(tmp
     assert shell.stdout.readline() == "closed\n"
     assert not {path for path in living(str(tmp_path), linux)[3] if "clip" in path}
     assert living(str(tmp_path), linux, {4: os.getpgid(0)}).keys() == {3, 4}
+
+
+@pytest.mark.parametrize("path", [record_path, heir_record_path])
+def test_what_a_worker_that_is_to_follow_has_open_is_its_monitors_as_well(tmp_path, writer, path):
+    shell, clip = writer
+    linux = Linux(None)
+    write_record(path(str(tmp_path), 3), noted(linux, linux.look(shell.pid), 5))
+    assert str(clip) in living(str(tmp_path), linux, {3: os.getpgid(0)})[3]
 
 
 def test_what_can_not_be_told_of_a_living_worker_is_none(tmp_path, monkeypatch, writer):

@@ -100,7 +100,7 @@ def test_a_workers_memory_is_bounded_and_a_change_of_worker_leaves_no_hole(trial
     figure("recycling_gap", longest_gap(times))
     assert len(workers) > 1, "it leaks less than it was thought to"
     assert most < 250
-    assert longest_gap(times) < 4
+    assert longest_gap(times) < 1
     trial.frames_fit(clips)
 
 

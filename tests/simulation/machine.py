@@ -213,6 +213,7 @@ def _settings(directory: Path, world: World, server_id: int | None) -> Settings:
         enabled = true
         monitors = "all"
         [zmnext.worker]
+        overlap = false
         binary = "{binary}"
         watchdog_seconds = 10
         stop_timeout_seconds = 5

@@ -14,14 +14,14 @@ from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import Post, Whose
 from zmtwist.fleet.process import Reports
 from zmtwist.fleet.procfs import LOCK_FD, Processes, Seen
-from zmtwist.fleet.record import read_record
+from zmtwist.fleet.record import Record, read_record
 
 NO_LINES = "(taken over from an earlier run of this service: what it logs can't be read before it is started anew)"
 
 
 @attrs.frozen
 class Survivor:
-    """A living process of an earlier run. `digest` is that of what it runs, '' where nothing tells."""
+    """A living process of an earlier run; `socket` is what it was told of. `digest` is that of what it runs, '' where nothing tells."""
 
     whose: Whose
     pid: int
@@ -56,16 +56,20 @@ def find_survivor(post: Post, processes: Processes) -> Survivor | Stranger:
     record = read_record(post.record, post.whose.monitor_id)
     if record is not None and record.boot == processes.boot:
         seen = processes.look(record.pid)
-        if seen and seen.started == record.started and runs(seen.argv, record.socket, post.options, record.program):
-            digest = record.digest if record.socket == post.socket else ""
+        if seen and seen.started == record.started and _as_recorded(seen.argv, record, post):
+            digest = record.digest if record.socket in [socket for socket, _ in post.guises] else ""
             return Survivor(post.whose, seen.pid, seen.started, record.socket, digest)
     holders = [seen for seen in map(processes.look, processes.holders(post.lock)) if seen is not None]
-    ours = [seen for seen in holders if runs(seen.argv, post.socket, post.options)]
+    ours = [(seen, socket) for seen in holders for socket, options in post.guises if runs(seen.argv, socket, options)]
     if ours:
         # Its own children look like it until they exec; it is the oldest.
-        oldest = min(ours, key=lambda seen: (seen.started, seen.pid))
-        return Survivor(post.whose, oldest.pid, oldest.started, post.socket)
+        oldest, socket = min(ours, key=lambda one: (one[0].started, one[0].pid))
+        return Survivor(post.whose, oldest.pid, oldest.started, socket)
     return Stranger(_who(post, holders))
+
+
+def _as_recorded(argv: Sequence[str], record: Record, post: Post) -> bool:
+    return any(runs(argv, record.socket, options, record.program) for _, options in post.guises)
 
 
 def runs(argv: Sequence[str], socket: str, options: Collection[tuple[str, str]], program: str | None = None) -> bool:
@@ -121,6 +125,10 @@ class Adopted:
     def errors(self, ended: Exit) -> tuple[str, ...]:
         """None are known."""
         return ()
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal its group."""
+        self._ending.send(number)
 
     def stop(self, at_most: float = float("inf")) -> None:
         """SIGTERM now, SIGKILL when the configured time is over, or `at_most` seconds."""

@@ -10,15 +10,17 @@ from twisted.logger import Logger
 
 from zmtwist.budget import Budget
 from zmtwist.fleet.adopt import Adopted, Stranger, Survivor, find_survivor
-from zmtwist.fleet.debris import clear
+from zmtwist.fleet.debris import clear, clear_heir
 from zmtwist.fleet.launch import prepare, worker_post
+from zmtwist.fleet.leash import Leash
 from zmtwist.fleet.lock import Held, LockFile
 from zmtwist.fleet.machine import Life
 from zmtwist.fleet.post import Post
 from zmtwist.fleet.process import CannotSpawn, Child, Command, Reports
 from zmtwist.fleet.record import Record, write_record
-from zmtwist.fleet.run import Run, Surroundings
+from zmtwist.fleet.run import Hears, Run, Surroundings
 from zmtwist.guard import Guard
+from zmtwist.interfaces import ILinkSink
 from zmtwist.pipeline.document import Document
 
 T = TypeVar("T")
@@ -48,7 +50,14 @@ def fill(post: Post, around: Surroundings, spawn: Callable[[LockFile], T], adopt
 
 
 def spawn_child(
-    around: Surroundings, post: Post, command: Command, lock: LockFile, reports: Reports, guard: Guard, budget: Budget
+    around: Surroundings,
+    post: Post,
+    command: Command,
+    lock: LockFile,
+    reports: Reports,
+    guard: Guard,
+    budget: Budget,
+    leash: Leash | None = None,
 ) -> Child:
     """Spawn the process of a post. Raises CannotSpawn."""
     child = Child(
@@ -62,7 +71,7 @@ def spawn_child(
         around.together,
         around.settings.zmnext.worker.log_level,
     )
-    child.spawn(around.reactor, command, lock.fd)
+    child.spawn(around.reactor, command, lock.fd, leash)
     return child
 
 
@@ -118,12 +127,32 @@ def begin(
 
     def spawn(lock: LockFile) -> Run:
         try:
-            return _spawn(around, post, monitor_id, document, reports, life, lock, storage)
+            user = clear(around.settings, monitor_id, around.processes)
+            return _spawn(around, post, document, reports, life, lock, storage, user)
         except BaseException:
             clear(around.settings, monitor_id, around.processes)
             raise
 
     return fill(post, around, spawn, lambda found: adopt(around, monitor_id, found, reports, life))
+
+
+def begin_heir(
+    around: Surroundings,
+    post: Post,
+    document: Document,
+    reports: Reports,
+    hears: Hears,
+    sink: ILinkSink,
+    leash: Leash,
+) -> Run:
+    """Spawn the worker that is to follow another one, on a leash. Raises CannotSpawn."""
+    try:
+        lock = LockFile.take(post.lock)
+    except (Held, OSError) as error:
+        raise CannotSpawn(f"it can't have its lock: {error}") from error
+    with lock:
+        user = clear_heir(around.settings, document.monitor_id, post.guises[0], around.processes)
+        return _spawn(around, post, document, reports, hears, lock, None, user, sink, leash)
 
 
 def adopt(around: Surroundings, monitor_id: int, survivor: Survivor, reports: Reports, life: Life) -> Run:
@@ -141,30 +170,33 @@ def adopt(around: Surroundings, monitor_id: int, survivor: Survivor, reports: Re
 def _spawn(
     around: Surroundings,
     post: Post,
-    monitor_id: int,
     document: Document,
     reports: Reports,
-    life: Life,
+    life: Hears,
     lock: LockFile,
     storage: BaseException | None,
+    user: int | None,
+    sink: ILinkSink | None = None,
+    leash: Leash | None = None,
 ) -> Run:
-    user = clear(around.settings, monitor_id, around.processes)
+    monitor_id = document.monitor_id
     if user is not None:
         # The name of the shared memory is the same on the whole host: each would read the other's frames.
         raise CannotSpawn(
             f"process {user} is a worker of the same number, and shares its memory with it: end that first"
         )
-    command = prepare(around.settings, monitor_id, document, storage)
+    command = prepare(around.settings, post, document, storage)
     run = Run(
         around,
         monitor_id,
         post.socket,
         life,
         lambda: spawn_child(
-            around, post, command, lock, reports, around.guards.of(monitor_id), around.budgets.of(monitor_id)
+            around, post, command, lock, reports, around.guards.of(monitor_id), around.budgets.of(monitor_id), leash
         ),
         digest=document.digest,
         document=document,
+        sink=sink,
     )
     write_down(around, post, run.child.pid, command, run.digest)
     return run

@@ -16,26 +16,42 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from zmtwist.fleet.adopt import Survivor, find_survivor
-from zmtwist.fleet.launch import FleetSettings, infer_post, remove_dead_socket, remove_document, worker_post
+from zmtwist.fleet.adopt import Survivor, find_survivor, runs
+from zmtwist.fleet.launch import (
+    FleetSettings,
+    aliases,
+    answers,
+    heir_post,
+    infer_post,
+    remove_dead_socket,
+    remove_document,
+    rings,
+    worker_post,
+)
 from zmtwist.fleet.lock import Held, LockFile
-from zmtwist.fleet.post import Post, Whose, of_monitor
+from zmtwist.fleet.post import Guise, Post, Whose, of_monitor
 from zmtwist.fleet.process import CannotSpawn
 from zmtwist.fleet.procfs import Processes
-from zmtwist.fleet.record import record_path, remove_record
+from zmtwist.fleet.record import heir_record_path, read_record, record_path, remove_record
 
 RING = "zm_shmring_{}"
 """The name of a worker's shared memory; a worker that was killed leaves it there, with up to 256 MiB in it."""
 
-_OURS = re.compile(r"worker_([0-9]+)\.(?:lock|json|json\.new)")
+_OURS = re.compile(r"worker_([0-9]+)\.(?:next\.)?(?:lock|json|json\.new)")
 
 log = Logger()
 
 
-def sweep(settings: FleetSettings, processes: Processes) -> dict[int, Survivor]:
-    """Remove what is left of every dead worker of ours; gives those that live, by monitor id."""
+def sweep(
+    settings: FleetSettings, processes: Processes, kill_group: Callable[[int, int], None] = os.killpg
+) -> dict[int, Survivor]:
+    """Remove what is left of every dead worker of ours; gives those that live, by monitor id.
+
+    One that was to follow another is killed by the kernel when its service ends (`leash`); should it live, it is killed here.
+    """
     alive = {}
     for monitor_id in _known(settings.run):
+        _end_heir(settings, monitor_id, processes, kill_group)
         post = worker_post(settings, monitor_id)
         found = survivor_at(post, processes, partial(_clear_all, settings, post, monitor_id, processes))
         if found is not None:
@@ -43,7 +59,7 @@ def sweep(settings: FleetSettings, processes: Processes) -> dict[int, Survivor]:
     return alive
 
 
-def survivor_at(post: Post, processes: Processes, clear_up: Callable[[], None]) -> Survivor | None:
+def survivor_at(post: Post, processes: Processes, clear_up: Callable[[], object]) -> Survivor | None:
     """The living process of an earlier run at this post, if there is one; `clear_up` is called, under its lock, where it is dead."""
     try:
         lock = LockFile.take(post.lock)
@@ -71,7 +87,7 @@ def end_survivors(
     settings: FleetSettings, processes: Processes, kill_group: Callable[[int, int], None] = os.killpg
 ) -> None:
     """Tell every process of an earlier run to end, for a stop that comes before any was adopted. Does not wait for them."""
-    for one in (*sweep(settings, processes).values(), infer_survivor(settings, processes)):
+    for one in (*sweep(settings, processes, kill_group).values(), infer_survivor(settings, processes)):
         if one is None:
             continue
         log.info(
@@ -94,10 +110,58 @@ def clear(settings: FleetSettings, monitor_id: int, processes: Processes) -> int
         remove_document(settings, monitor_id)
     except OSError as error:
         _not_done("its record or document stays", of_monitor(monitor_id), str(error))
-    ring = Path(settings.rings, RING.format(monitor_id))
+    for path in aliases(settings, monitor_id):
+        _clear_alias(path)
+    usual, _ = (_clear_ring(settings, monitor_id, ring, processes) for ring in rings(monitor_id))
+    return usual
+
+
+def clear_heir(settings: FleetSettings, monitor_id: int, guise: Guise | None, processes: Processes) -> int | None:
+    """As `clear`, of a worker that was to follow another, which may live. `guise` is how it was started; None where nothing tells."""
+    try:
+        remove_record(heir_record_path(settings.run, monitor_id))
+    except OSError as error:
+        _not_done("the record of its heir stays", of_monitor(monitor_id), str(error))
+    if guise is None:
+        return None
+    path, options = guise
+    _clear_alias(path)
+    return _clear_ring(settings, monitor_id, int(dict(options)["--monitor-id"]), processes)
+
+
+def heir_is_gone(
+    settings: FleetSettings, monitor_id: int, guise: Guise | None, processes: Processes
+) -> Survivor | None:
+    """Remove what is left of a worker that was to follow another; gives it where it lives."""
+    post = heir_post(settings, monitor_id, "")
+    return survivor_at(post, processes, partial(clear_heir, settings, monitor_id, guise, processes))
+
+
+def _end_heir(
+    settings: FleetSettings, monitor_id: int, processes: Processes, kill_group: Callable[[int, int], None]
+) -> None:
+    post = heir_post(settings, monitor_id, "")
+    record = read_record(post.record, monitor_id)
+    guise = next((one for one in post.guises if record is not None and runs(record.arguments, *one)), None)
+    found = heir_is_gone(settings, monitor_id, guise, processes)
+    if found is not None:
+        log.warn("{whose}: killing process {pid}, a second worker", whose=found.whose.name, pid=found.pid)
+        with suppress(OSError):
+            kill_group(found.pid, signal.SIGKILL)
+
+
+def _clear_alias(path: str) -> None:
+    """Remove a socket at which nobody listens."""
+    if os.path.lexists(path) and not answers(path):
+        with suppress(FileNotFoundError):
+            Path(path).unlink()
+
+
+def _clear_ring(settings: FleetSettings, monitor_id: int, number: int, processes: Processes) -> int | None:
+    ring = Path(settings.rings, RING.format(number))
     if not os.path.lexists(ring):
         return None
-    if (user := _user(monitor_id, processes)) is not None:
+    if (user := _user(number, processes)) is not None:
         return user
     try:
         ring.unlink()

@@ -44,7 +44,7 @@ class Ending:
             return
         self._begun = True
         self._seconds = min(self._seconds, at_most)
-        self._signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         self._deadline = self._clock.callLater(self._seconds, self._kill)
 
     def over(self) -> None:
@@ -66,7 +66,7 @@ class Ending:
             pid=self._pid,
             seconds=self._seconds,
         )
-        self._signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self._deadline = self._clock.callLater(self._seconds, self._still_there)
 
     def _still_there(self) -> None:
@@ -77,7 +77,7 @@ class Ending:
             pid=self._pid,
         )
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """To the group; to the process alone while it has not become one yet."""
         if self._signal_group(number):
             return

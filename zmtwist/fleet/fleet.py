@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, fail, gatherResults
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -57,6 +57,9 @@ class NotInFleet(Exception):
 
 WEIGH_SECONDS = 10.0
 """Between two looks at the memory of all workers, where that is bounded."""
+
+HEIRS = 4
+"""So many workers are got ready at once to follow others."""
 
 AGAIN_SECONDS = 5.0
 """How soon the monitors are read again where they could not be."""
@@ -120,6 +123,7 @@ class Fleet(Service):
             processes=processes or Linux(reactor),
             storages=Storages(self._clock, on_disk),
             connect=connect or connect_by(reactor),
+            heirs=DeferredSemaphore(HEIRS),
             kill_group=kill_group,
             guards=guards or Guards(),
             budgets=budgets or Budgets(self._clock.seconds),
@@ -148,7 +152,7 @@ class Fleet(Service):
         self._held.load()
         self._legacy.start(self._handed_over, self.reconcile)
         # They are taken on when it is known which are wanted.
-        self._survivors = sweep(self._settings, self._around.processes)
+        self._survivors = sweep(self._settings, self._around.processes, kill_group=self._around.kill_group)
         self._inference.find()
         if self._settings.zmnext.worker.max_rss_mb:
             self._loops.every(WEIGH_SECONDS, self._workers.weigh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ from twisted.logger import Logger
 
 RING_BYTES = 256 * 1024 * 1024
 """The shared memory of one worker: that much address, used as frames come."""
+
+ANOTHER_BYTES = 2 * RING_BYTES
+"""What has to be free before a second worker of a monitor is started: its shared memory, and as much for all else."""
 
 OPEN_FILES = 16_384
 """The descriptors that are asked for. We need about six for each worker, and distributions begin with 1,024."""
@@ -74,6 +78,20 @@ class SharedMemory:
         if warning is not None and not self._said:
             self._said = True
             self.log.warn("{warning}", warning=warning)
+
+
+def no_room_for_another(rings: str, meminfo: str = "/proc/meminfo") -> str | None:
+    """Why the host can't hold a second worker of a monitor for some seconds; None where it can, or nothing tells."""
+    try:
+        found = os.statvfs(rings)
+        available = re.search(r"^MemAvailable: *([0-9]+) kB", Path(meminfo).read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    if found.f_bavail * found.f_frsize < RING_BYTES:
+        return f"{rings} has no room for the frames of a second worker"
+    if available is not None and int(available[1]) * 1024 < ANOTHER_BYTES:
+        return "there is too little memory for a second worker"
+    return None
 
 
 def shm_warning(workers: int, rings: str) -> str | None:

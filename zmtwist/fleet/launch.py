@@ -9,15 +9,23 @@ import os
 import socket
 import stat
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import attrs
 
 from zmtwist.config import ZmNextConfig
 from zmtwist.durable import ENDING, durable_write
-from zmtwist.fleet.post import Post, Whose, of_monitor
+from zmtwist.fleet.post import Guise, Post, Whose, of_monitor
 from zmtwist.fleet.process import CannotSpawn, Command
-from zmtwist.fleet.record import infer_lock_path, infer_record_path, lock_path, record_path
+from zmtwist.fleet.record import (
+    heir_lock_path,
+    heir_record_path,
+    infer_lock_path,
+    infer_record_path,
+    lock_path,
+    record_path,
+)
 from zmtwist.pipeline.document import Document
 from zmtwist.programs import INFER, Program, environment_for, find_worker
 
@@ -33,6 +41,9 @@ class FleetSettings:
     environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     rings: str = "/dev/shm"  # noqa: S108 - the worker's own choice
 
+
+ANOTHER_RING = 1_000_000_000
+"""Far beyond any monitor's id. A worker reads its number as a signed integer of 32 bits."""
 
 Fingerprint = tuple[str, int, int, int]
 """A binary as it is now: path, inode, size, time of change; another one is another build."""
@@ -50,8 +61,46 @@ def worker_post(settings: FleetSettings, monitor_id: int) -> Post:
         lock_path(settings.run, monitor_id),
         record_path(settings.run, monitor_id),
         socket_path(settings, monitor_id),
-        (("--monitor-id", str(monitor_id)),),
+        _options(monitor_id),
+        _heirs(settings, monitor_id),
     )
+
+
+def heir_post(settings: FleetSettings, monitor_id: int, socket: str) -> Post:
+    """The post of the worker that is to follow the one of this monitor that was told to listen at `socket`.
+
+    The two share neither socket nor shared memory: a worker removes the socket it was told of when it ends, and would read the frames of
+    any other that has its number.
+    """
+    even, odd = _heirs(settings, monitor_id)
+    return Post(
+        of_monitor(monitor_id),
+        heir_lock_path(settings.run, monitor_id),
+        heir_record_path(settings.run, monitor_id),
+        *(even if socket == odd[0] else odd),
+        (even, odd),
+    )
+
+
+def aliases(settings: FleetSettings, monitor_id: int) -> tuple[str, str]:
+    """Where those of this monitor's workers listen that were started to follow another, by turns. The one that has followed listens at
+    `socket_path` as well."""
+    even, odd = (str(Path(settings.socks) / f"stream_{monitor_id}.{which}.sock") for which in ("even", "odd"))
+    return even, odd
+
+
+def rings(monitor_id: int) -> tuple[int, int]:
+    """The numbers by which this monitor's workers are told apart in shared memory, by turns."""
+    return monitor_id, monitor_id + ANOTHER_RING
+
+
+def _heirs(settings: FleetSettings, monitor_id: int) -> tuple[Guise, Guise]:
+    even, odd = zip(aliases(settings, monitor_id), map(_options, rings(monitor_id)), strict=True)
+    return even, odd
+
+
+def _options(ring: int) -> tuple[tuple[str, str], ...]:
+    return (("--monitor-id", str(ring)),)
 
 
 def infer_post(settings: FleetSettings) -> Post:
@@ -69,10 +118,15 @@ def fingerprint(program: Program | None) -> Fingerprint | None:
     return (program.path, found.st_ino, found.st_size, found.st_mtime_ns) if program and found else None
 
 
-def prepare(settings: FleetSettings, monitor_id: int, document: Document, storage: BaseException | None) -> Command:
-    """Look at everything the worker needs, write its document where that goes by file, remove a dead socket. Raises CannotSpawn.
+def worker_fingerprint(settings: FleetSettings) -> Fingerprint | None:
+    """What the workers' program is now."""
+    return fingerprint(find_worker(settings.zmnext.worker, settings.environment))
 
-    `storage`: what a look at its storage came to, from a thread (`storages.Storages`); None where all is well there.
+
+def prepare(settings: FleetSettings, post: Post, document: Document, storage: BaseException | None) -> Command:
+    """Look at everything the worker of a post needs, write its document where that goes by file, remove a dead socket.
+
+    Raises CannotSpawn. `storage`: what a look at its storage came to, from a thread (`storages.Storages`); None where all is well there.
     """
     worker = settings.zmnext.worker
     program = find_worker(worker, settings.environment)
@@ -83,14 +137,13 @@ def prepare(settings: FleetSettings, monitor_id: int, document: Document, storag
     check_directory(program)
     if storage is not None:
         raise storage
-    listening = socket_path(settings, monitor_id)
-    remove_dead_socket(listening)
+    remove_dead_socket(post.socket)
     stdin, pipeline = document.text.encode(), "/dev/stdin"
     if settings.zmnext.pipeline.delivery == "file":
-        stdin, pipeline = b"", write_document(settings, monitor_id, document)
+        stdin, pipeline = b"", write_document(settings, document.monitor_id, document)
     return Command(
         program=program.path,
-        arguments=("--pipeline", pipeline, "--socket", listening, "--monitor-id", str(monitor_id)),
+        arguments=("--pipeline", pipeline, "--socket", post.socket, *chain.from_iterable(post.options)),
         environment=environment_for(worker, settings.environment),
         directory=program.directory,
         stdin=stdin,

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from zmtwist.fleet.lock import Held, LockFile, is_held
 from zmtwist.fleet.procfs import Processes
-from zmtwist.fleet.record import infer_lock_path, lock_path, read_record, record_path
+from zmtwist.fleet.record import heir_record_path, infer_lock_path, lock_path, read_record, record_path
 
-_NAMED = re.compile(r"worker_([0-9]+)\.(lock|json)", re.ASCII)
+_NAMED = re.compile(r"worker_([0-9]+)\.(lock|json|next\.json)", re.ASCII)
 
 OpenFiles = Mapping[int, frozenset[str] | None]
 """The paths of the files that each living worker has open, by monitor; None where that can't be told."""
 
 
 def living(run: str, processes: Processes, running: Mapping[int, int] | None = None) -> OpenFiles:
-    """What each worker that lives has open: of those that are recorded, and those that are known to be `running`, with their pids. Each
-    leads a process group. Changes nothing."""
-    pids = dict(running or {})
-    for monitor_id in _named(run, "json"):
-        record = read_record(record_path(run, monitor_id), monitor_id)
-        if record is None or record.boot != processes.boot:
-            continue
-        seen = processes.look(record.pid)
-        if seen is not None and seen.started == record.started:
-            pids[monitor_id] = record.pid
-    files = processes.open_files(frozenset(pids.values()))
-    return {monitor_id: files[pid] for monitor_id, pid in pids.items()}
+    """What the workers of each monitor that live have open: of those that are recorded, be it as the one to come, and those that are known
+    to be `running`, with their pids. Each leads a process group. Changes nothing."""
+    pids: dict[int, set[int]] = defaultdict(set)
+    for monitor_id, pid in (running or {}).items():
+        pids[monitor_id].add(pid)
+    # That of one to come becomes the other: asked for first, it is in one of them.
+    for kind, path in (("next.json", heir_record_path), ("json", record_path)):
+        for monitor_id in _named(run, kind):
+            record = read_record(path(run, monitor_id), monitor_id)
+            if record is None or record.boot != processes.boot:
+                continue
+            seen = processes.look(record.pid)
+            if seen is not None and seen.started == record.started:
+                pids[monitor_id].add(record.pid)
+    files = processes.open_files(frozenset(chain.from_iterable(pids.values())))
+    return {monitor_id: _together(files[pid] for pid in those) for monitor_id, those in pids.items()}
+
+
+def _together(files: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
+    found: frozenset[str] = frozenset()
+    for one in files:
+        if one is None:
+            return None
+        found |= one
+    return found
 
 
 def left_running(run: str, processes: Processes) -> OpenFiles:

@@ -21,11 +21,16 @@ def of_monitor(monitor_id: int) -> Whose:
     return Whose(f"monitor {monitor_id}", monitor_id)
 
 
+Guise = tuple[str, tuple[tuple[str, str], ...]]
+"""A socket and other options, as a command line has them."""
+
+
 @attrs.frozen
 class Post:
     """One post. `lock` and `record` are files, `socket` is where its process listens.
 
-    `options` are those that, besides `--socket`, its process has on its command line and no other post's has.
+    `options` are those that, besides `--socket`, its process has on its command line and no other post's has. One that has come to this
+    post from another has kept the command line it was started with: `others` are the sockets and options it may have then.
     """
 
     whose: Whose
@@ -33,3 +38,9 @@ class Post:
     record: str
     socket: str
     options: tuple[tuple[str, str], ...] = ()
+    others: tuple[Guise, ...] = ()
+
+    @property
+    def guises(self) -> tuple[Guise, ...]:
+        """All that its process may have on its command line."""
+        return ((self.socket, self.options), *self.others)

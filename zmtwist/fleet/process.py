@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zmtwist.budget import Budget, Kind, Together
 from zmtwist.config import LEVELS, Level
 from zmtwist.fleet.ending import Ending
+from zmtwist.fleet.leash import LEASH_FD, Leash
 from zmtwist.fleet.lines import (
     KeptLines,
     LineSplitter,
@@ -126,8 +127,14 @@ class Child(ProcessProtocol):
         """Those of its last lines that tell why it ended so, oldest first."""
         return last_errors(self._kept.texts(), by_itself=ended.signal is None)
 
-    def spawn(self, reactor: IReactorProcess, command: Command, lock_fd: int) -> None:
-        """Start it, with the lock that `lock_fd` has. Raises CannotSpawn; then it is not there and nothing more is reported."""
+    def spawn(self, reactor: IReactorProcess, command: Command, lock_fd: int, leash: Leash | None = None) -> None:
+        """Start it, with the lock that `lock_fd` has, and on a leash where there is one: it is told nothing before that holds.
+
+        Raises CannotSpawn; then it is not there and nothing more is reported.
+        """
+        descriptors: dict[int, str | int] = {0: "w", 1: "r", 2: "r", LOCK_FD: lock_fd}
+        if leash is not None:
+            descriptors[LEASH_FD] = leash.fd
         launcher = launch_chain(command.ends_with_us)
         try:
             reactor.spawnProcess(
@@ -136,12 +143,14 @@ class Child(ProcessProtocol):
                 [*launcher, command.program, *command.arguments],
                 env=dict(command.environment),
                 path=command.directory,
-                childFDs={0: "w", 1: "r", 2: "r", LOCK_FD: lock_fd},
+                childFDs=descriptors,
             )
         except OSError as error:
             raise CannotSpawn(f"cannot start a process: {error.strerror or error}") from error
         transport = self._process
         self.pid = transport.pid
+        if leash is not None:
+            leash.hold(transport.pid)
         self._ending = Ending(
             self._clock,
             self._whose,
@@ -159,6 +168,11 @@ class Child(ProcessProtocol):
         that runs."""
         if self._ending is not None and self._ended is None:
             self._ending.begin(at_most)
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal its group."""
+        if self._ending is not None and self._ended is None:
+            self._ending.send(number)
 
     def leave(self) -> None:
         """Have no more to do with it; it runs on. Its broken pipes do it no harm (see `launch_chain`)."""

@@ -11,6 +11,7 @@ from typing import Protocol
 import attrs
 from twisted.internet.interfaces import IReactorFDSet
 
+from zmtwist.fleet.leash import Leash
 from zmtwist.fleet.pidfd import PidWatch
 
 LOCK_FD = 3
@@ -59,6 +60,9 @@ class Processes(Protocol):
 
     def watch(self, pid: int, on_exit: Callable[[], None]) -> Watch:
         """Hear of its end, never before this has returned. Raises ProcessLookupError where there is none."""
+
+    def leash(self) -> Leash:
+        """A leash for a process to come. Raises OSError."""
 
 
 class Linux:
@@ -131,6 +135,10 @@ class Linux:
     def watch(self, pid: int, on_exit: Callable[[], None]) -> Watch:
         """See `Processes`."""
         return PidWatch(IReactorFDSet(self._reactor), pid, on_exit)
+
+    def leash(self) -> Leash:
+        """See `Processes`."""
+        return Leash()
 
     def _pids(self) -> list[int]:
         return sorted(int(name) for name in os.listdir(self._proc) if name.isdecimal())  # noqa: PTH208 - names are all it takes

@@ -36,6 +36,16 @@ def lock_path(run: str, monitor_id: int) -> str:
     return str(Path(run) / f"worker_{monitor_id}.lock")
 
 
+def heir_lock_path(run: str, monitor_id: int) -> str:
+    """The lock that the worker which is to follow this monitor's holds, until it does."""
+    return str(Path(run) / f"worker_{monitor_id}.next.lock")
+
+
+def heir_record_path(run: str, monitor_id: int) -> str:
+    """What is written down of the worker that is to follow this monitor's."""
+    return str(Path(run) / f"worker_{monitor_id}.next.json")
+
+
 def infer_lock_path(run: str) -> str:
     """The lock that the shared inference holds."""
     return str(Path(run) / "infer.lock")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -15,7 +16,6 @@ from zope.interface import implementer
 from zmtwist.budget import Budgets, Together
 from zmtwist.fleet.camera import Connect
 from zmtwist.fleet.launch import FleetSettings
-from zmtwist.fleet.machine import Life
 from zmtwist.fleet.policy import Exit, Phase, Signs, sample_interval
 from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
@@ -30,6 +30,19 @@ from zmtwist.wire.messages import Response
 
 DRAIN_SECONDS = 2.0
 """How long after the reaping the rest of the socket is waited for. A dead worker's socket ends at once unless its child holds it."""
+
+
+class Hears(Protocol):
+    """What is told of a link: `machine.Life` above all."""
+
+    def linked(self, reason: str) -> None:
+        """Its socket answered."""
+
+    def live(self, reason: str) -> None:
+        """Media were seen to move."""
+
+    def disconnected(self, reason: str) -> None:
+        """The connection to the camera is lost."""
 
 
 class Link(Protocol):
@@ -69,6 +82,9 @@ class Process(Protocol):
     def errors(self, ended: Exit) -> tuple[str, ...]:
         """Those of its last lines that tell why it ended so."""
 
+    def send(self, number: signal.Signals) -> None:
+        """Signal its group."""
+
     def stop(self, at_most: float = float("inf")) -> None:
         """See to it that it ends, killed after `at_most` seconds at the latest. Asked again, go on with the same stop."""
 
@@ -99,7 +115,8 @@ class Surroundings:
 
     `turn` reserves the next turn to spawn and says in how many seconds it is, `restart_turn` the next one to stop for a restart that
     can wait. `wall` gives microseconds since the epoch, `jitter`
-    numbers evenly spread over 0 to 1. `connect` tries a camera's address.
+    numbers evenly spread over 0 to 1. `connect` tries a camera's address. `heirs`: how many workers may be got ready at once, each beside
+    the one it is to follow.
     """
 
     reactor: IReactorProcess
@@ -114,6 +131,7 @@ class Surroundings:
     processes: Processes
     storages: Storages
     connect: Connect
+    heirs: DeferredSemaphore
     budgets: Budgets
     kill_group: Callable[[int, int], None] = os.killpg
     together: Together = attrs.field(factory=Together)
@@ -125,7 +143,8 @@ class Run:
     """One process and its link. Making it calls `start` to have the process; where that raises, nothing is left of it.
 
     What its link hears is told to `life`, and remembered as its signs of life.
-    `document` and `digest` are what the process runs with; of an adopted one the document may not be known.
+    `document` and `digest` are what the process runs with; of an adopted one the document may not be known. `socket` is the one it was told
+    of. What it says goes to `sink`, or to everybody's.
     """
 
     log = Logger()
@@ -135,15 +154,17 @@ class Run:
         around: Surroundings,
         monitor_id: int,
         socket: str,
-        life: Life,
+        life: Hears,
         start: Callable[[], Process],
         *,
         digest: str,
         document: Document | None = None,
         adopted: bool = False,
+        sink: ILinkSink | None = None,
     ) -> None:
         clock = IReactorTime(around.reactor)
         config = around.settings.zmnext.worker
+        self.socket = socket
         self.document = document
         self.digest = digest
         self.adopted = adopted
@@ -152,6 +173,7 @@ class Run:
         self._media_at: float | None = None
         self._stats_at: float | None = None
         self._drained: Deferred[None] | None = None
+        self._linked = False
         self._monitor_id = monitor_id
         self._guard = around.guards.of(monitor_id)
         self._life = life
@@ -160,7 +182,7 @@ class Run:
             around.reactor,
             socket,
             monitor_id,
-            GuardedSink(around.sink, self._guard),
+            GuardedSink(sink or around.sink, self._guard),
             self,
             wall=around.wall,
             sample_seconds=sample_interval(config.watchdog_seconds),
@@ -172,6 +194,11 @@ class Run:
         except BaseException:
             self.link.abort()
             raise
+
+    @property
+    def how(self) -> str:
+        """How it came to its process, for people."""
+        return f"{'adopted' if self.adopted else 'spawned'} as process {self.child.pid}"
 
     def media_age(self) -> float | None:
         """Seconds since media moved; None where they never have."""
@@ -186,6 +213,14 @@ class Run:
         """Whether media can be waited for: not of a worker that announced audio only."""
         status = self.link.status
         return status.video is not None or status.audio is None
+
+    def follow(self, life: Hears) -> None:
+        """What its link hears is told to this life from now on, and what it has heard already, too."""
+        self._life = life
+        if self._linked:
+            life.linked("its socket answered")
+        if self._media_at is not None:
+            life.live("media move")
 
     def stop(self, at_most: float = float("inf")) -> None:
         """See to it that the process ends, within `at_most` seconds; read on until it has. Asked again, go on with the same stop."""
@@ -220,6 +255,7 @@ class Run:
 
     def linked(self) -> None:
         """See `ILinkObserver`."""
+        self._linked = True
         self._life.linked("its socket answered")
 
     def media(self, frames_per_second: float | None) -> None:

@@ -32,6 +32,14 @@ class Vitals:
         now, allowed = core.clock.seconds(), self._around.settings.zmnext.worker.watchdog_seconds
         return stall_reason(run.signs(phase, core.since), now, allowed) or self._records_nothing(now, allowed)
 
+    def weight(self, run: Run) -> str | None:
+        """Why it is to be started anew: its memory has grown beyond what is allowed."""
+        most, pid = self._around.settings.zmnext.worker.max_rss_mb, run.child.pid
+        resident = self._around.processes.resident_kb(pid) if most and pid is not None else None
+        if resident is None or resident <= most * 1024:
+            return None
+        return f"it uses {resident // 1024} MiB of memory, max_rss_mb is {most}"
+
     def not_recording(self, document: Document | None) -> tuple[str, float] | None:
         """Why what `document` wants recorded is not, and for how many seconds; None also where a start is only just under way, or an
         operator stopped it."""

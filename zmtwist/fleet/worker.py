@@ -13,7 +13,7 @@ from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt, begin
 from zmtwist.fleet.camera import Address, CameraLoss
 from zmtwist.fleet.debris import clear, clear_socket
-from zmtwist.fleet.launch import Fingerprint, fingerprint, worker_post
+from zmtwist.fleet.launch import Fingerprint, worker_fingerprint, worker_post
 from zmtwist.fleet.lines import Opening, Sign
 from zmtwist.fleet.machine import Core, Life, new_life
 from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS, Exit, Verdict, judge
@@ -23,16 +23,18 @@ from zmtwist.fleet.recycle import Recycle
 from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.run import Run, Surroundings
 from zmtwist.fleet.status import IDLE, Change, State, Transition, WorkerStatus
+from zmtwist.fleet.succession import Succession
 from zmtwist.fleet.vitals import Vitals
 from zmtwist.pipeline.document import Document
-from zmtwist.programs import find_worker
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 
 UP = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STALLED})
 RECORDING = frozenset({State.LINKED, State.LIVE})
-"""Where a clip may be open that is worth waiting for."""
+
+_SUCCEEDING = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STOPPING})
+"""Where another worker may be got ready, or wait."""
 
 DOCUMENT_CHANGED = "its document changed"
 
@@ -62,15 +64,16 @@ class Worker:
             whose=of_monitor(monitor_id),
             clock=self._clock,
             wall=around.wall,
-            turn=around.turn,
+            turn=lambda: 0.0 if self._succession.waits else around.turn(),
             jitter=around.jitter,
             announce=self._announced,
             min_backoff_seconds=config.min_backoff_seconds,
             max_backoff_seconds=config.max_backoff_seconds,
             stable_seconds=config.stable_seconds,
         )
+        self._succession = Succession(monitor_id, around, self.restart)
         self._recycle = Recycle(
-            self._clock, around.restart_turn, lambda: around.sink.clip_end(monitor_id), self.restart
+            self._clock, around.restart_turn, lambda: around.sink.clip_end(monitor_id), self._succeed
         )
         self._core.body = self
         self._life: Life = new_life(self._core)
@@ -102,7 +105,7 @@ class Worker:
             )
             return False
         self._restarts.started(self._clock.seconds())
-        self._life.adopted(_how(self._run))
+        self._life.adopted(self._run.how)
         return True
 
     def leave(self) -> None:
@@ -110,6 +113,7 @@ class Worker:
         run, self._run = self._run, None
         self._launching = None
         self._recycle.cancel()
+        self._succession.end()
         self._camera_loss.end()
         self._life.leave("left running")
         if run is not None:
@@ -117,12 +121,8 @@ class Worker:
 
     def weigh(self) -> None:
         """Have it started anew, at the end of a clip, if its memory has grown beyond what is allowed."""
-        run, most = self._run, self._around.settings.zmnext.worker.max_rss_mb
-        if run is None or run.child.pid is None or self.state not in UP or not most:
-            return
-        resident = self._around.processes.resident_kb(run.child.pid)
-        if resident is not None and resident > most * 1024:
-            self.restart_soon(f"it uses {resident // 1024} MiB of memory, max_rss_mb is {most}")
+        if self._run is not None and self.state in UP and (reason := self._vitals.weight(self._run)) is not None:
+            self.restart_soon(reason)
 
     @property
     def refused(self) -> bool:
@@ -141,7 +141,7 @@ class Worker:
         elif self._run is not None and self.state in UP:
             self._compare(self._run, document)
         elif self.state is State.FATAL:
-            if self._tried != (document.digest, self._fingerprint()):
+            if self._tried != (document.digest, worker_fingerprint(self._around.settings)):
                 self._life.start("its document or binary changed")
         elif self.state in (State.STOPPED, State.STOPPING):
             self._life.start("wanted")
@@ -171,7 +171,7 @@ class Worker:
 
     def restart_soon(self, reason: str) -> None:
         """Stop it and start it again, at the end of a clip if it may be recording one."""
-        if self.state in RECORDING or (self.state is State.STARTING and self._run is not None and self._run.adopted):
+        if self._records:
             self._recycle.ask(reason)
         else:
             self._life.restart(reason)
@@ -230,14 +230,18 @@ class Worker:
             lines=self._all_lines(),
             unlogged_lines=self._unlogged + (run.child.unlogged if run else 0),
             adopted=run.adopted if run else False,
-            restart_due=self._recycle.reason,
+            restart_due=self._recycle.reason or self._succession.reason,
             not_recording=self._vitals.not_recording(self._document),
         )
 
     # What its life asks for.
 
     def launch(self) -> None:
-        """See `machine.Body`. First its storage is looked at, which may take a while."""
+        """See `machine.Body`. First its storage is looked at, which may take a while; not where a successor waits."""
+        if (successor := self._succession.take(self)) is not None:
+            self._began(successor)
+            self._succession.speak(self._life)
+            return
         self._launching = this = object()
         root = self._store_root()
 
@@ -252,23 +256,31 @@ class Worker:
 
         self._around.storages.look(root).addBoth(looked)
 
+    def _succeed(self, reason: str) -> None:
+        """Restart it, without a gap if that can be."""
+        if self._records and self._run is not None and self._document is not None:
+            self._succession.begin(self._document, self._run.socket, reason)
+        else:
+            self.restart(reason)
+
     def _launch(self, storage: BaseException | None) -> None:
         try:
-            self._run = run = self._new_run(storage)
+            run = self._new_run(storage)
         except CannotSpawn as error:
             self._give_up(Verdict(error.fatal, error.reason))
         except Exception:
             self.log.failure("monitor {monitor_id}: starting its worker failed", monitor_id=self.monitor_id)
             self._give_up(Verdict(False, "an internal error at the start; see the log"))
         else:
-            self._note_start(run)
-            self._life.spawned(_how(run))
+            self._began(run)
 
     def terminate(self, *, answers: bool) -> None:
-        """See `machine.Body`."""
+        """See `machine.Body`. One that waits to follow it can't wait for ever: the camera goes on sending."""
         self._recycle.cancel()
+        if not self._succession.waits:
+            self._succession.end(lost=not answers)
         if self._run is not None:
-            self._run.stop(float("inf") if answers else UNRESPONSIVE_SECONDS)
+            self._run.stop(float("inf") if answers and not self._succession.waits else UNRESPONSIVE_SECONDS)
 
     # What its process says.
 
@@ -299,6 +311,11 @@ class Worker:
 
     # Inside.
 
+    @property
+    def _records(self) -> bool:
+        """Whether a clip may be open that is worth waiting for."""
+        return self.state in RECORDING or (self.state is State.STARTING and self._run is not None and self._run.adopted)
+
     def _camera(self) -> Address | None:
         return self._document.camera if self._document is not None else None
 
@@ -310,12 +327,8 @@ class Worker:
             raise CannotSpawn(self._refusal, fatal=True)
         if waits := self._waits_for or self._camera_loss.waits:
             raise CannotSpawn(waits)
-        self._tried = (self._document.digest, self._fingerprint())
+        self._tried = (self._document.digest, worker_fingerprint(self._around.settings))
         return begin(self._around, self.monitor_id, self._document, self, self._life, storage)
-
-    def _fingerprint(self) -> Fingerprint | None:
-        settings = self._around.settings
-        return fingerprint(find_worker(settings.zmnext.worker, settings.environment))
 
     def _compare(self, run: Run, document: Document) -> None:
         if run.digest != document.digest:
@@ -323,16 +336,14 @@ class Worker:
         else:
             run.document = document
             self._recycle.withdraw(DOCUMENT_CHANGED)
+            self._succession.withdraw(DOCUMENT_CHANGED)
 
-    def _note_start(self, run: Run) -> None:
+    def _began(self, run: Run) -> None:
+        self._run = run
         self._restarts.started(run.spawned_at)
-        self.log.info(
-            "monitor {monitor_id}: worker {how}",
-            monitor_id=self.monitor_id,
-            how=_how(run),
-            pid=run.child.pid,
-            digest=run.digest,
-        )
+        told = {"monitor_id": self.monitor_id, "how": run.how, "pid": run.child.pid, "digest": run.digest}
+        self.log.info("monitor {monitor_id}: worker {how}", **told)
+        self._life.spawned(run.how)
 
     async def _finish(self, run: Run, ended: Exit) -> None:
         """The process is reaped: read the socket to its end, clear up, and only then let the next one come."""
@@ -358,15 +369,12 @@ class Worker:
 
     def _announced(self, change: Change) -> None:
         self._launching = None
+        if change.to_state not in _SUCCEEDING:
+            self._succession.end()
         self._camera_loss.entered(change.to_state)
         if change.to_state in IDLE:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:
                 waiter.callback(None)
-        self._around.announce(
-            Transition(self.monitor_id, change.from_state, change.to_state, change.reason, change.at_us)
-        )
-
-
-def _how(run: Run) -> str:
-    return f"adopted as process {run.child.pid}" if run.adopted else f"spawned as process {run.child.pid}"
+        before, after = change.from_state, change.to_state
+        self._around.announce(Transition(self.monitor_id, before, after, change.reason, change.at_us))

@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         return 0
     try:
         path, socket_path, monitor_id = parse_options(given)
-        tuning = parse_tuning(environment, monitor_id)
+        # A worker that is to follow another has a number far beyond, so that they share no memory (fleet.launch).
+        tuning = parse_tuning(environment, monitor_id % 1_000_000_000)
     except (Usage, BadTuning) as error:
         log_error(f"zm-core-sim: {error}\nusage: zm-core-sim --pipeline FILE --socket PATH --monitor-id N")
         return USAGE

@@ -203,7 +203,9 @@ def test_a_clip_that_a_living_worker_has_only_just_begun_is_no_empty_one_and_tak
     event, before = row(), stray(PRE_ROLL, finished=True)
     begun = scene([event], [clip(event, 0)], [before], recording=writing(clip(event)))
     assert kinds(begun) == [LeaveOpen, MakeEvent]
-    assert kinds(attrs.evolve(begun, recording={})) == [SetAside, CloseFromFile]
+    assert kinds(attrs.evolve(begun, recording={})) == [SetAside, CloseEmpty, MakeEvent]
+    torn = row(ended=True, video=True)
+    assert kinds(scene([torn], [clip(torn, 0)], [before])) == [SetAside, CloseEmpty, MakeEvent]
 
 
 def test_what_is_in_hand_is_left_alone():

@@ -211,7 +211,7 @@ class Worker:
 
     def log(self, line: str) -> None:
         if self.host is not None and not self.host.dead:
-            self.host.callLater(0.001, self.protocol.outReceived, f"{line}\n".encode())
+            self.host.callLater(0.001, lambda: self.protocol.outReceived(f"{line}\n".encode()))
 
     # What the service asks of it.
 

@@ -168,8 +168,8 @@ class _Root:
         return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
 
     def match(self) -> None:
-        """Find strays for rows that have no clip in their directory: open rows first, then closed ones that name one, in the order of time,
-        as they were opened. Second names of a clip that is in its place already (a move that was cut short) go to its row as well."""
+        """Find strays for rows that have no clip in their directory, not even an empty one: open rows first, then closed ones that name one,
+        in the order of time, as they were opened. Second names of a clip that is in its place already (a move that was cut short) go to its row as well."""
         clips = self.scene.clips
         owners = {clip.inode: event_id for event_id, found in clips.items() for clip in found if clip.size}
         for stray in tuple(self._left):
@@ -187,7 +187,7 @@ class _Root:
     def _take(self, rows: list[LeftRow], left: list[Stray]) -> None:
         # An event that was made of a clip which began before its opening may bear the cause of one that did not.
         for row, exactly in [*((row, True) for row in rows), *((row, False) for row in rows if not row.ended)]:
-            if row.event_id in self._taken or row.event_id in self.scene.unread or self._clip_of(row) is not None:
+            if row.event_id in self._taken or row.event_id in self.scene.unread or self._clips_of(row):
                 continue
             fit = [
                 stray
@@ -294,8 +294,6 @@ class _Root:
             return
         source = clip or stray
         if source is not None and source.size and self._readable(source.path):
-            if clip is None:  # then what lies in its place is empty
-                self.actions += [self._aside(one, row.monitor_id) for one in self.scene.clips.get(row.event_id, ())]
             self.actions.append(self._closed_from(row, source))
             return
         aside = [*self.scene.clips.get(row.event_id, ()), *([stray] if stray is not None and clip is None else [])]

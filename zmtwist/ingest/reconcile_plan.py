@@ -168,8 +168,9 @@ class _Root:
         return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
 
     def match(self) -> None:
-        """Find strays for rows that have no clip in their directory, not even an empty one: open rows first, then closed ones that name one,
-        in the order of time, as they were opened. Second names of a clip that is in its place already (a move that was cut short) go to its row as well."""
+        """Find strays for rows that have no clip in their directory, not even an empty one: open rows first, then closed ones that name
+        one, in the order of time, as they were opened. Second names of a clip that is in its place already (a move that was cut short) go
+        to its row as well."""
         clips = self.scene.clips
         owners = {clip.inode: event_id for event_id, found in clips.items() for clip in found if clip.size}
         for stray in tuple(self._left):

@@ -109,7 +109,7 @@ def growth() -> float:
 
 
 def main() -> None:
-    """Print the figures of the contract (doc/reference/wire.md, What it costs)."""
+    """Print the figures of the contract (doc/reference/wire.md, Cost of decoding)."""
     gc.disable()
     typed = against_bare(event(), 5_000, skip_media=False)
     media = against_bare(encode_media(0, bytes(MEDIA_SIZE - 24), sequence=1, pts_us=0), 1_000, skip_media=True)

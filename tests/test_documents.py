@@ -32,6 +32,10 @@ def test_where_graphs_come_from(tmp_path: Path) -> None:
     text = stored_graph(3, directory, MonitorOverride(3, graph=' {"plugins": []}'))
     assert text is not None
     assert text.text == ' {"plugins": []}'
+    assert text.instead_of == (str(file),)
+    same = stored_graph(3, directory, MonitorOverride(3, graph="monitor_3.json"))
+    assert same is not None
+    assert same.instead_of == ()
     missing = stored_graph(3, directory, MonitorOverride(3, graph="none.json"))
     assert missing is not None
     assert missing.problem == "it can't be read: No such file or directory"

@@ -98,12 +98,15 @@ def stored_graph(monitor_id: int, graph_dir: str | None, override: MonitorOverri
     or else `graph_dir`/monitor_{id}.json where there is one. A named file that can't be read gives a `GraphText` with a problem.
     """
     directory = Path(graph_dir or ".")
+    file = directory / f"monitor_{monitor_id}.json"
+    there = graph_dir is not None and file.exists()
     if override is not None and override.graph is not None:
         if override.graph.lstrip().startswith("{"):
-            return GraphText("[[zmnext.monitor]] graph", override.graph)
-        return _read(directory / override.graph)
-    file = directory / f"monitor_{monitor_id}.json"
-    return _read(file) if graph_dir is not None and file.exists() else None
+            named = GraphText("[[zmnext.monitor]] graph", override.graph)
+        else:
+            named = _read(directory / override.graph)
+        return attrs.evolve(named, instead_of=(str(file),)) if there and directory / override.graph != file else named
+    return _read(file) if there else None
 
 
 def _read(file: Path) -> GraphText:

@@ -11,6 +11,7 @@ from tests.ops.served import Nothing, Served
 from tests.ops.test_ctl_service import ctl_here
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.pipeline.document import Document
 
 SECOND = 1_000_000
 NOW = 1_700_000_000 * SECOND
@@ -37,6 +38,10 @@ WORKERS = {
 NUMBERS = {state: number for number, state in enumerate(State, 1)}
 
 
+GRAPH = "the stored graph (/g/monitor_4.json) is not used: it is not UTF-8"
+DOCUMENTS = {NUMBERS[State.LIVE]: Document(NUMBERS[State.LIVE], "{}", "continuous", None, warnings=(GRAPH,))}
+
+
 class Running(Nothing):
     """A service whose workers are in all states at once."""
 
@@ -51,6 +56,7 @@ class Running(Nothing):
         status=lambda: tuple(
             WorkerStatus(number, state, NOW - 100 * SECOND, **WORKERS[state][0]) for state, number in NUMBERS.items()
         ),
+        documents=lambda number: (DOCUMENTS.get(number), None),
     )
 
 
@@ -84,3 +90,4 @@ async def test_why_says_what_is_wrong_and_what_to_do(api, state):
     assert len(ran.out.splitlines()) == 1
     answer = (await ctl_here("--api", api, "--json", "why", number)).json
     assert (answer["state"], answer["well"]) == (state.value, state is State.LIVE)
+    assert (GRAPH in answer["line"]) is (state is State.LIVE)

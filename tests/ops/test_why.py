@@ -120,6 +120,14 @@ def test_what_was_held_back_is_told():
     assert why_view(live, "Yard", 100 * SECOND, held={})["well"]
 
 
+def test_what_the_document_could_not_be_given_is_told():
+    live = WorkerStatus(3, State.LIVE, 0, "media move", frames_per_second=15.0)
+    told = why_view(live, "Yard", 100 * SECOND, warnings=["the stored graph (x) is not used: it is no JSON", "another"])
+    assert told["well"]
+    assert told["what"].endswith(". Of its document: the stored graph (x) is not used: it is no JSON; another")
+    assert told["do"] == "`zmnextctl pipeline 3` shows it"
+
+
 def test_the_health_of_a_camera_in_full():
     health = Health(
         troubles=(Trouble("connection", SECOND, "rtsp://bob:hush@camera"),), streams=(StreamHealth(0, "disconnected", 2 * SECOND),),

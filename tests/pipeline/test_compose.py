@@ -262,7 +262,20 @@ def test_a_bad_graph_gives_way_to_the_default_and_says_so() -> None:
     assert warning.startswith("the stored graph (monitor_pipeline) is not used: plugins[0].kind: unknown kind")
     unread = compose(monitor, MODEL, graph=GraphText("x.json", problem="it can't be read: no"))
     assert isinstance(unread, Document)
-    assert unread.warnings == ("the stored graph (x.json) is not used: it can't be read: no",)
+    assert unread.warnings == (
+        "the stored graph (monitor_pipeline) is not used: x.json comes first",
+        "the stored graph (x.json) is not used: it can't be read: no",
+    )
+
+
+def test_of_several_graphs_it_is_told_which_are_not_used() -> None:
+    monitor = attrs.evolve(TABLE["ffmpeg_record"][0], graph_json=GRAPH)
+    document = compose(monitor, MODEL, graph=GraphText("x.json", GRAPH, instead_of=("y.json",)))
+    assert isinstance(document, Document)
+    assert document.warnings == (
+        "the stored graph (y.json) is not used: x.json comes first",
+        "the stored graph (monitor_pipeline) is not used: x.json comes first",
+    )
 
 
 @pytest.mark.parametrize(

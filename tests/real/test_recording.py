@@ -123,4 +123,6 @@ def test_a_stored_graph_that_asks_for_what_the_worker_has_not_still_records(tria
     trial.service(extra)
     time.sleep(12)
     assert trial.monitor(monitor)["state"] == "LIVE", trial.log()
-    assert "is not used: the worker has no plugin detect_of_tomorrow" in trial.services[-1].log
+    why = "is not used: the worker has no plugin detect_of_tomorrow"
+    assert why in trial.services[-1].log
+    assert why in trial.says("why", monitor)["line"]

@@ -116,7 +116,9 @@ class Desk:
             if told.monitor_id == monitor_id:
                 storage = None if ingest is None else ingest.storages.trouble_of(monitor_id)
                 held = self.running.budgets.recently_held(monitor_id)
-                return why_view(told, name, self.wall(), storage, self._health(monitor_id), held)
+                wanted, _ = self._documents(monitor_id)
+                warnings = () if wanted is None else wanted.warnings
+                return why_view(told, name, self.wall(), storage, self._health(monitor_id), held, warnings)
         reason = fleet.unwanted.get(monitor_id, NO_SUCH)
         if reason == NO_SUCH:
             raise no_such_monitor(monitor_id)

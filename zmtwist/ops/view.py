@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
 from zmtwist.ops.figures import LastEvent, MonitorFigures
-from zmtwist.ops.why import Advice, advise, with_health, with_held, with_storage
+from zmtwist.ops.why import Advice, advise, with_health, with_held, with_storage, with_warnings
 from zmtwist.pipeline.document import shown as shown_digest
 
 
@@ -167,11 +167,13 @@ def why_view(
     storage: Trouble | None = None,
     health: Health | None = None,
     held: Mapping[str, int] | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What is wrong with a monitor and what to do, in one line and in parts. `storage`: what is wrong with the one it records to; `health`:
-    what its worker says of the camera; `held`: what was held back of that, lately, by kind."""
+    what its worker says of the camera; `held`: what was held back of that, lately, by kind; `warnings`: its document's."""
     advice = with_held(advise(status, now_us), held or {}, status.monitor_id)
     advice = with_storage(with_health(advice, health, now_us), storage)
+    advice = with_warnings(advice, warnings, status.monitor_id)
     return advice_view(status.monitor_id, name, status.state.value, advice)
 
 

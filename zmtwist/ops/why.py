@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -104,6 +104,14 @@ def with_held(advice: Advice, held: Mapping[str, int], monitor_id: int) -> Advic
     return Advice(
         said, advice.remedy or f"see `zmnextctl logs {monitor_id}`; `zmnextctl restart {monitor_id}` may help"
     )
+
+
+def with_warnings(advice: Advice, warnings: Sequence[str], monitor_id: int) -> Advice:
+    """The same, with what its document could not be given of what was asked for, as a stored graph."""
+    if not warnings:
+        return advice
+    said = f"{advice.what}. Of its document: {'; '.join(warnings)}"
+    return Advice(said, advice.remedy or f"`zmnextctl pipeline {monitor_id}` shows it", advice.well)
 
 
 def absent(reason: str) -> Advice:

@@ -178,11 +178,15 @@ class _Composer:
 
     def _stored(self, source: Capture, private: bool) -> list[Node] | None:
         """The stored graph, if there is one that can be used."""
-        graph = self.graph
-        if graph is None and self.monitor.graph_json is not None:
-            graph = GraphText("monitor_pipeline", self.monitor.graph_json)
+        graph, in_table = self.graph, self.monitor.graph_json
+        if graph is None and in_table is not None:
+            graph = GraphText("monitor_pipeline", in_table)
+        elif graph is not None and in_table is not None:
+            graph = attrs.evolve(graph, instead_of=(*graph.instead_of, "monitor_pipeline"))
         if graph is None:
             return None
+        for where in graph.instead_of:
+            self.warnings.append(f"the stored graph ({where}) is not used: {graph.where} comes first")
         redactor = Redactor(source.secrets)
 
         def tells(text: str) -> bool:

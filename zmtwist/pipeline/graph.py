@@ -70,11 +70,15 @@ Node = dict[str, Any]
 
 @attrs.frozen
 class GraphText:
-    """A stored graph as found: `where` for the operator; `problem` where it is known of but could not be read."""
+    """A stored graph as found: `where` for the operator; `problem` where it is known of but could not be read.
+
+    `instead_of`: where there are others of the same monitor, which give way to this one.
+    """
 
     where: str
     text: str = attrs.field(default="", repr=False)
     problem: str | None = None
+    instead_of: tuple[str, ...] = ()
 
 
 class GraphError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
@@ -37,6 +38,8 @@ SLOW_MODULES = {
     "tests.service_case", "tests.sim.harness", "tests.wire.fuzz",
 }  # fmt: skip
 """Who uses something of these starts processes (workers, databases, browsers, children that read media), or takes long."""
+
+assert all(map(find_spec, SLOW_MODULES))
 
 SLOW_FIXTURES = {"mariadb", "mysite"}
 

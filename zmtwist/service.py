@@ -49,6 +49,7 @@ from zmtwist.ops.site import site_of
 from zmtwist.outside import Outside
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.pipeline.recorder import triggered_lead
 from zmtwist.reread import taken
 from zmtwist.settings import Settings
 from zmtwist.wire.link import NotLinked
@@ -272,7 +273,8 @@ class ZmNext(Service):
             if opted_in(monitor, self._settings.config.zmnext):
                 composed = self._compose(monitor)
                 lead = composed.lead_sec if isinstance(composed, Document) else 0.0
-                own[monitor.id] = Own(monitor, round(lead * 1e6))
+                triggered = triggered_lead(monitor, self._settings.config.zmnext.pipeline)
+                own[monitor.id] = Own(monitor, round(lead * 1e6), round(triggered * 1e6))
         return own
 
     async def _living(self) -> OpenFiles:

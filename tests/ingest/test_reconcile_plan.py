@@ -528,3 +528,11 @@ def test_nothing_is_taken_from_a_storage_that_is_not_there(away):
     there = attrs.evolve(event, place=attrs.evolve(event.place, root="/srv/new"))
     made = scene([there], strays=[stray()], homes={3: "/srv/new"}, **away)
     assert kinds(made) == [CloseEmpty]
+
+
+def test_a_triggered_clip_is_its_events_although_the_monitor_records_without_a_break_by_now():
+    event, found = row(), stray(PRE_ROLL)
+    now = {"pre_roll_us": {3: 0}, "triggered_us": {3: PRE_ROLL * SECOND}}
+    assert kinds(scene([event], strays=[found], recording=writing(found), **now)) == [LeaveOpen]
+    assert kinds(scene([event], strays=[found], **now)) == [CloseFromFile]
+    assert kinds(scene([row(cause="Continuous")], strays=[found], **now)) == [CloseEmpty, MakeEvent]

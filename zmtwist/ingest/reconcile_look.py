@@ -146,6 +146,7 @@ class Look:
             recording=recording,
             homes=homes,
             pre_roll_us={monitor_id: one.pre_roll_us for monitor_id, one in own.items()},
+            triggered_us={monitor_id: one.triggered_us for monitor_id, one in own.items()},
             held=tuple((place.monitor_id, place.start_us) for place in hands.events),
             claimed=hands.paths,
             openings_wait=hands.openings_wait,
@@ -221,7 +222,7 @@ def _unread(seen: Seen, rows: Sequence[LeftRow], own: Mapping[int, Own]) -> dict
     """The events whose clip may lie where nobody could look, and why."""
     unread = dict(seen.no_clips)
     for row in rows if seen.unread else ():
-        latest_us = row.start_us + own[row.monitor_id].pre_roll_us + SLACK_US
+        latest_us = row.start_us + max(own[row.monitor_id].pre_roll_us, own[row.monitor_id].triggered_us) + SLACK_US
         for day in days_of(row.start_us - SLACK_US, latest_us, None):
             if day in seen.unread and row.event_id not in unread:
                 unread[row.event_id] = f"{seen.root}/{day} can't be looked at: {seen.unread[day]}"

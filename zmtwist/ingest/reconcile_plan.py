@@ -45,8 +45,9 @@ class Scene:
     `rows` are those that nobody is busy with; `held` gives monitor and start of events that somebody is. `clips`: files by event id, in
     the events' own directories, the largest first; `unread`: why those of some events can't be told, `away`: why nothing can be told of
     whole storages. `recording`: what each living worker has open, by monitor, as `tail` gives it; None where that can't be told.
-    `homes`: the root that each monitor records to now. `measures` by path, as far as files were measured. `openings_wait`: there may be
-    openings in the spool, or otherwise on their way, whose rows are still to come. `storages`: those that there are, by root.
+    `homes`: the root that each monitor records to now; `pre_roll_us` and `triggered_us` as `Own` has them. `measures` by path, as far as
+    files were measured. `openings_wait`: there may be openings in the spool, or otherwise on their way, whose rows are still to come.
+    `storages`: those that there are, by root.
     """
 
     rows: tuple[LeftRow, ...] = ()
@@ -59,6 +60,7 @@ class Scene:
     recording: Mapping[int, frozenset[str] | None] = attrs.field(factory=dict)
     homes: Mapping[int, str] = attrs.field(factory=dict)
     pre_roll_us: Mapping[int, int] = attrs.field(factory=dict)
+    triggered_us: Mapping[int, int] = attrs.field(factory=dict)
     held: tuple[tuple[int, int], ...] = ()
     claimed: frozenset[str] = frozenset()
     measures: Mapping[str, Measure] = attrs.field(factory=dict)
@@ -162,7 +164,7 @@ class _Root:
             for stray in scene.strays
             if stray.path not in scene.claimed
             and not any(
-                opened_in(start, self._pre_roll(stray.monitor_id), stray.opened_us) for start in held[stray.monitor_id]
+                opened_in(start, self._longest(stray.monitor_id), stray.opened_us) for start in held[stray.monitor_id]
             )
         ]
         return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
@@ -250,14 +252,14 @@ class _Root:
         tails = {*map(tail, files)}
         opened = [one.opened_us for path in files if (one := own_name(path, None)) is not None]
         opened += [stray.opened_us for stray in self.scene.strays if tail(stray.path) in tails]
-        pre_roll = self._pre_roll(monitor_id)
+        pre_roll = self._longest(monitor_id)
         wanting = [row for row in rows if not any(clip.size for clip in self._clips_of(row))]
         fit = [
-            (opened_in(row.start_us, self._before(row), at_us), -self._off(row, at_us), row.event_id, row)
+            (exactly, -self._off(row, at_us), row.event_id, row)
             for at_us in opened
             if not any(opened_in(start, pre_roll, at_us) for start in held)
             for row in wanting
-            if self._may_be_of(row, at_us)
+            if (exactly := opened_in(row.start_us, self._before(row), at_us)) or self._may_be_of(row, at_us)
         ]
         return max(fit)[-1] if fit else None
 
@@ -271,7 +273,11 @@ class _Root:
 
     def _before(self, row: LeftRow) -> int:
         """How long before its opening the row's clip may begin."""
-        return pre_roll_of(row.cause, self._pre_roll(row.monitor_id))
+        return pre_roll_of(row.cause, self._longest(row.monitor_id))
+
+    def _longest(self, monitor_id: int) -> int:
+        """The same of any clip of the monitor: its worker may go on with a document of before."""
+        return max(self._pre_roll(monitor_id), self.scene.triggered_us.get(monitor_id, 0))
 
     def _pre_roll(self, monitor_id: int) -> int:
         return self.scene.pre_roll_us.get(monitor_id, 0)

@@ -73,9 +73,17 @@ _HALF_GOP_SEC: Final = 0.5
 def lead_of(store: dict[str, Any]) -> float:
     """By how many seconds a clip begins before its trigger: what the recorder keeps besides the pre-roll, back to the keyframe before that,
     of which one a second is the commonest. What it was in truth is known when the clip is saved."""
-    cfg = store["cfg"]
-    window = float(cfg["pre_roll_sec"]) + _WINDOW_SEC + _HALF_GOP_SEC
-    return min(float(cfg["max_buffer_sec"]), window)
+    return _lead(float(store["cfg"]["pre_roll_sec"]), float(store["cfg"]["max_buffer_sec"]))
+
+
+def triggered_lead(monitor: Monitor, config: PipelineConfig) -> float:
+    """As `lead_of`, of the monitor's triggered clips, be it that it records none by now."""
+    length = lengths(monitor, config)
+    return _lead(length.pre_roll_sec, length.max_buffer_sec)
+
+
+def _lead(pre_roll_sec: float, max_buffer_sec: float) -> float:
+    return min(max_buffer_sec, pre_roll_sec + _WINDOW_SEC + _HALF_GOP_SEC)
 
 
 def store_node(monitor: Monitor, mode: Mode, config: PipelineConfig) -> dict[str, Any]:

@@ -38,10 +38,12 @@ _VIDEO = re.compile(r"(\d+)-video(?:\.([a-z0-9]+))?\.mkv", re.ASCII)
 
 @attrs.frozen
 class Own:
-    """What it takes to read a monitor's events back. `pre_roll_us`: by how much its triggered clips begin before they are opened."""
+    """What it takes to read a monitor's events back. `pre_roll_us`: by how much its clips begin before they are opened, as it records now;
+    `triggered_us`: the same of triggered ones, be it that it records none now."""
 
     monitor: Monitor
     pre_roll_us: int = 0
+    triggered_us: int = 0
 
 
 @attrs.frozen

@@ -229,7 +229,7 @@ class ZmNext(Service):
         self.ingest.startService()
         monitors = await self._from_database(self.catalog.monitors)
         given = await highest_given(self._reactor, self._looks, monitors)
-        await self._from_database(lambda: store.go_on_above(given))
+        await self._from_database(lambda: store.go_on_above(given.highest, sure=given.sure))
         await self.ingest.resume(monitors)
         self.recovery = Reconciler(
             self._reactor,

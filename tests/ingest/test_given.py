@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 
-from zmtwist.ingest.given import LOOK_SECONDS, highest_given, highest_of
+from zmtwist.ingest.given import LOOK_SECONDS, Given, highest_given, highest_of
 from zmtwist.pipeline.monitor import Monitor, Storage
 
 
@@ -19,10 +19,13 @@ from zmtwist.pipeline.monitor import Monitor, Storage
     ],
 )
 def test_the_latest_events_tell(tmp_path, scheme, directories):
+    for nothing_known in (tmp_path, tmp_path / "away"):
+        with pytest.raises(FileNotFoundError, match="mounted"):
+            highest_of(str(nothing_known), scheme, 3)
+    (tmp_path / "4" / "5000").mkdir(parents=True)
     assert highest_of(str(tmp_path), scheme, 3) == 0
     for directory in directories:
         (tmp_path / "3" / directory).mkdir(parents=True)
-    (tmp_path / "4" / "5000").mkdir(parents=True)
     assert highest_of(str(tmp_path), scheme, 3) == 41
 
 
@@ -41,14 +44,16 @@ def monitors(*roots):
     return [Monitor(id=n, storage=Storage(id=n, path=root)) for n, root in enumerate(roots, 1)]
 
 
-def test_storages_that_are_away_do_not_count():
+def test_of_storages_that_are_away_it_is_not_sure():
     clock, told = Clock(), []
     disk = Disk(a=7, b=fail(OSError("away")), c=5)
     highest_given(clock, disk, monitors("a", "b", "c", "hangs")).addCallback(told.append)
     assert not told
     clock.advance(LOOK_SECONDS)
-    assert told == [7]
+    assert told == [Given(7, sure=False)]
     assert not clock.getDelayedCalls()
+    highest_given(clock, disk, monitors("a", "c")).addCallback(told.append)
+    assert told[1:] == [Given(7, sure=True)]
 
 
 def test_a_start_that_is_given_up_does_not_go_on():

@@ -447,6 +447,19 @@ async def test_an_id_that_a_lost_event_had_and_another_monitors_has_now_is_not_w
 
 
 @pytest_twisted.ensureDeferred
+async def test_ids_are_left_out_where_storages_do_not_show_what_was_given(site):
+    await site.store.go_on_above(0, sure=False)
+    before = (await site.write(opening(handle="a")))["a"].event_id
+    with capturedLogs() as logged:
+        await site.store.go_on_above(0, sure=False)
+        places = await site.write(opening(handle="b"), opening(handle="c"))
+        later = await site.write(opening(handle="d"))
+    ids = [*sorted(place.event_id for place in places.values()), later["d"].event_id]
+    assert ids == [before + SKIPPED + n for n in (1, 2, 3)]
+    assert not logged, "nothing is wrong with the database"
+
+
+@pytest_twisted.ensureDeferred
 async def test_ids_go_on_above_what_storages_show_unless_that_makes_no_sense(site):
     before = (await site.write(opening(handle="a")))["a"].event_id
     await site.store.go_on_above(before + 5)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
+from zmtwist.ingest.clips import see_root
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ownname import is_day
 from zmtwist.pipeline.monitor import Monitor
@@ -21,9 +23,16 @@ DAYS = 2
 LOOK_SECONDS = 5.0
 
 
-def highest_given(reactor: Any, disk: Disk, monitors: Iterable[Monitor]) -> Deferred[int]:
-    """The highest id among the directories of these monitors' latest events; those of a storage that is away do not count. Fails only
-    where it is given up."""
+@attrs.frozen
+class Given:
+    """The highest id that was seen. Not `sure`: there are storages that are away, or empty, of which nothing is known."""
+
+    highest: int
+    sure: bool
+
+
+def highest_given(reactor: Any, disk: Disk, monitors: Iterable[Monitor]) -> Deferred[Given]:
+    """The highest id among the directories of these monitors' latest events. Fails only where it is given up."""
     looks = [
         disk.run(highest_of, one.storage.path, one.storage.scheme, one.id).addTimeout(LOOK_SECONDS, reactor)
         for one in monitors
@@ -31,18 +40,18 @@ def highest_given(reactor: Any, disk: Disk, monitors: Iterable[Monitor]) -> Defe
     return DeferredList(looks, consumeErrors=True).addCallback(_highest)
 
 
-def _highest(answers: Iterable[tuple[bool, Any]]) -> int:
-    highest = 0
+def _highest(answers: Sequence[tuple[bool, Any]]) -> Given:
     for well, answer in answers:
-        if well:
-            highest = max(highest, answer)
-        elif answer.check(CancelledError):  # and not for the time that it took
+        if not well and answer.check(CancelledError):  # and not for the time that it took
             answer.raiseException()
-    return highest
+    seen = [answer for well, answer in answers if well]
+    return Given(max(seen, default=0), sure=len(seen) == len(answers))
 
 
 def highest_of(root: str, scheme: str, monitor_id: int) -> int:
-    """The same of one monitor, whose events lie there in this way; 0 where there are none. Raises OSError. Blocks."""
+    """The same of one monitor, whose events lie there in this way; 0 where there are none. Raises OSError, also of an empty storage, which
+    may not be mounted. Blocks."""
+    see_root(root)
     top = Path(root, str(monitor_id))
     if scheme == "Shallow":
         days: Iterable[Path] = [top]

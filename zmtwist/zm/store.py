@@ -57,18 +57,23 @@ class EventStore:
         """Bytes by storage that are still to be added to Storage.DiskSpace."""
         self._adding = False
         self._highest = 0
+        self._raise = False
+        """The next event gets an id above that, whatever the server would give."""
 
     def commit(
         self, changes: Sequence[Change], places: Mapping[str, EventPlace], monitors: Mapping[int, Monitor]
     ) -> Deferred[Mapping[str, EventPlace]]:
         """See `IEventStore.commit`."""
         self._note(places)
-        batch = Batch(changes, places, monitors, self._zone, self._event_name, self._highest)
+        batch = Batch(changes, places, monitors, self._zone, self._event_name, self._highest, self._raise)
         return Deferred.fromCoroutine(self._commit(batch))
 
-    def go_on_above(self, event_id: int) -> Deferred[None]:
-        """No event is to have this id, or a lower one, that has none yet. One that is far above all in the database is not believed in."""
-        return Deferred.fromCoroutine(self._go_on_above(event_id))
+    def go_on_above(self, event_id: int, *, sure: bool = True) -> Deferred[None]:
+        """No event is to have this id, or a lower one, that has none yet. One that is far above all in the database is not believed in.
+
+        Not `sure`: there may have been higher ones, which the database may have lost.
+        """
+        return Deferred.fromCoroutine(self._go_on_above(event_id, sure))
 
     def landed(self, unsure: Unsure) -> Deferred[bool]:
         """See `IEventStore.landed`. False as well for a batch that left nothing to tell by: that one may be written twice."""
@@ -97,7 +102,7 @@ class EventStore:
         try:
             schema = await self._database.schema()
             try:
-                written = await self._database.interact(write, schema, batch)
+                written = await (self._raised(batch) if batch.raised else self._database.interact(write, schema, batch))
             except GivenAgain as error:
                 log.critical(
                     "{error}: has a database taken over that lacks the last commits of the one before? Ids go on above that",
@@ -116,10 +121,13 @@ class EventStore:
         self._afterwards(written)
         return written.places
 
-    async def _go_on_above(self, event_id: int) -> None:
+    async def _go_on_above(self, event_id: int, sure: bool) -> None:
         highest = await self._database.interact(highest_id)
         if highest < event_id <= highest + MOST_LOST:
             self._highest = max(self._highest, event_id)
+        if not sure and highest:
+            self._highest = max(self._highest, highest) + SKIPPED
+            self._raise = True
 
     async def _raised(self, batch: Batch) -> Written:
         try:
@@ -140,6 +148,7 @@ class EventStore:
 
     def _afterwards(self, written: Written) -> None:
         self._note(written.places)
+        self._raise = self._raise and not written.places
         if written.vanished:
             log.warn(
                 "events were deleted while they were recorded; what else is said of them is left out: {handles}",

@@ -114,6 +114,18 @@ def test_a_clip_already_in_the_way_is_not_overwritten(root):
     assert clip.exists()
 
 
+def test_a_name_that_the_next_clip_may_have_is_that_of_one_that_is_finished(root):
+    place, clip = place_in(root), own_clip(root)
+    sidecar = clip.with_name(clip.name + ".json")
+    text = sidecar.read_text()
+    sidecar.unlink()
+    with pytest.raises(OSError, match="being recorded"):
+        settle_clip(place, str(clip), only_finished=True)
+    assert clip.exists()
+    sidecar.write_text(text)
+    assert settle_clip(place, str(clip), only_finished=True).moved
+
+
 def test_of_a_clip_in_its_place_and_another_that_was_told_of_both_stay(root):
     place, other = place_in(root), own_clip(root)
     wanted = Path(place.directory) / place.video_name

@@ -63,7 +63,7 @@ def test_a_storage_that_hangs_holds_up_no_clip_of_another():
     assert [change.handle for change in closed] == ["3.r.20", "3.r.21"]
 
 
-def settled(root, path, told=None, roots=(), lost=None, fails=(), ended=()):
+def settled(root, path, told=None, roots=(), lost=None, fails=(), ended=(), clips=()):
     """The close that comes of a save of that path, for an event whose clip was opened at 09:10:50; and how often a look was put off."""
     closed, clock = [], Clock()
 
@@ -71,7 +71,7 @@ def settled(root, path, told=None, roots=(), lost=None, fails=(), ended=()):
         return False
 
     storages = SimpleNamespace(holds=lambda root, path: None, doubted=doubted)
-    session = Session(3, "r", Options(zone=UTC), codec_id=27, ended=ended)
+    session = Session(3, "r", Options(zone=UTC), codec_id=27, ended=ended, clips=clips)
     troubles = iter(fails)
 
     def run(function, *arguments):
@@ -160,6 +160,15 @@ def test_a_clip_on_a_storage_that_was_in_trouble_is_looked_into(root):
     said = replace(saved(7, path), duration_us=2_100_000, frames=21)
     close, again = settled(root, path, said, fails=[OSError(errno.ENOSPC, "No space left on device")])
     assert (close.frames, close.settle, again) == (20, True, 0), "one more was refused at the end"
+
+
+def test_a_clip_that_is_recorded_under_the_name_of_one_that_was_saved_stays(root):
+    path = str(record(root / "2026-11-22" / "event-Monitor-3-0-09-10-50.mkv", frames=20))
+    begun = Clip(handle="3.r.8", start_us=T0 + 800_000, opened_us=T0 + 800_000, trigger="continuous", token="t")
+    assert settled(root, path, clips=(begun,)) == (None, 1), "it is waited for"
+    assert Path(path).exists()
+    close, _ = settled(root, path)
+    assert close.video_name
 
 
 def test_a_save_of_another_clip_than_that_in_the_events_place_says_nothing_of_it(root):

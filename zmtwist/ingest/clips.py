@@ -46,11 +46,12 @@ class SettledClip:
     other: bool = False
 
 
-def settle_clip(place: EventPlace, told: str, roots: Collection[str] = ()) -> SettledClip:
+def settle_clip(place: EventPlace, told: str, roots: Collection[str] = (), only_finished: bool = False) -> SettledClip:
     """See that the clip of `place` is where ZoneMinder looks for it; `told` is where the worker says it is ("" if it said nothing).
 
     A file elsewhere under the storage's root, or another one of `roots`, is moved in, with its sidecar. Never overwrites a file, never
     touches one outside of them. Raises `ClipMissing`, `ClipForeign` or `OSError`, the latter also where the storage does not look mounted.
+    With `only_finished` another clip, which is being recorded, may have that name: then a sidecar must be beside it.
     """
     wanted = Path(place.video_path)
     moved = False
@@ -62,6 +63,8 @@ def settle_clip(place: EventPlace, told: str, roots: Collection[str] = ()) -> Se
             raise ClipMissing(f"no clip at {wanted}" + (f" nor at {source}" if source != wanted else ""))
         if not _lies_in(source, place.root, *roots):
             raise ClipForeign(f"{source} is not under the storage {place.root}")
+        if only_finished and not Path(told + ".json").exists():
+            raise OSError(errno.EBUSY, "it may be the next clip, which is being recorded", told)
         make_directories(Path(place.root), Path(place.directory))
         move(source, wanted)
         moved = True

@@ -17,7 +17,7 @@ from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.session import Session
 from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.unheard import as_measured, find_unheard
-from zmtwist.ingest.whose import may_hold, pre_roll_of
+from zmtwist.ingest.whose import bears_name_of, may_hold, pre_roll_of
 from zmtwist.zm.paths import EventPlace, with_codec
 
 SETTLE_FIRST_DELAY = 0.5
@@ -118,8 +118,12 @@ class Settling:
 
     async def _settled(self, saved: ClipSaved, place: EventPlace) -> SettledClip:
         """Raises ClipMissing only for a clip that is missing on the storage which it was recorded to, else OSError."""
+        session = self._session(place.monitor_id)
+        again = bears_name_of(session.clips, saved.path, session.options.zone)
         try:
-            return await self._settled_at[place.root].run(self._disk.run, settle_clip, place, saved.path, self.roots())
+            return await self._settled_at[place.root].run(
+                self._disk.run, settle_clip, place, saved.path, self.roots(), again
+            )
         except ClipMissing as error:
             if await self._storages.doubted(place.root):
                 raise OSError(f"{error}: another disk is mounted at {place.root}") from None

@@ -69,6 +69,13 @@ def nobodys(path: str, known: Sequence[Clip]) -> bool:
     return event_id is not None and all(clip.event_id != event_id for clip in known)
 
 
+def bears_name_of(recording: Sequence[Clip], path: str, zone: tzinfo | None) -> bool:
+    """Whether one of the clips that record was opened in the second that this name tells: where the disk has changed since, that one may
+    have been given the name again."""
+    named = own_name(path, zone)
+    return named is not None and any(clip.opened_us // SECOND == named.opened_us // SECOND for clip in recording)
+
+
 def clip_saved(
     saved: RecordingSaved,
     monitor_id: int,

@@ -142,8 +142,33 @@ def _apart(world: World, seconds: float) -> float:
     return min((seconds - hour for hour in hours), key=abs)
 
 
+def not_recorded(world: World, server: Server) -> list[int]:
+    """The open events of which no clip that is being recorded can be."""
+    recording = [clip for clip in world.clips.values() if clip.ended_at is None]
+    found = []
+    for event_id, monitor_id, start in server.rows(
+        "SELECT Id, MonitorId, StartDateTime FROM Events WHERE EndDateTime IS NULL ORDER BY Id DESC"
+    ):
+        began = datetime.fromisoformat(start)
+        mine = [clip for clip in recording if clip.monitor_id == monitor_id]
+        of = next((clip for clip in mine if clip.event_id == event_id or _begins(world, clip, began)), None)
+        if of is None:
+            found.append(event_id)
+        else:
+            recording.remove(of)
+    return found
+
+
 def _begin(world: World, clip: Clip, event_id: int, start: datetime) -> None:
-    begun = datetime.fromtimestamp(clip.begun_us / SECOND, ZoneInfo(world.zone)).replace(tzinfo=None)
-    off = _apart(world, (start - begun).total_seconds())
-    if not -clip.before - 2.5 <= off <= 2.5 and not world.stepped_us:
-        world.never(f"event {event_id} starts at {start}, {off:+.1f} s of its clip's {begun}")
+    if not _begins(world, clip, start):
+        world.never(f"event {event_id} starts at {start}, its clip at {_begun(world, clip)}")
+
+
+def _begins(world: World, clip: Clip, start: datetime) -> bool:
+    """Whether an event with this start may be that of the clip."""
+    off = _apart(world, (start - _begun(world, clip)).total_seconds())
+    return bool(world.stepped_us) or -clip.before - 2.5 <= off <= 2.5
+
+
+def _begun(world: World, clip: Clip) -> datetime:
+    return datetime.fromtimestamp(clip.begun_us / SECOND, ZoneInfo(world.zone)).replace(tzinfo=None)

@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.simulation.clips import measurer
 from tests.simulation.database import Server
 from tests.simulation.faults import FAULTS
 from tests.simulation.machine import Machine
-from tests.simulation.rows import without_rows
+from tests.simulation.rows import not_recorded, without_rows
 from tests.simulation.storage import Storage
 from tests.simulation.workers import Worker
 from tests.simulation.world import MONITORS, SERVERS, STORAGES, TWO_MACHINES, Troubles, World
@@ -211,12 +210,8 @@ class Simulation:
                 return wanting
         if missing := without_rows(self.world, self.server):
             return f"clips {missing} have no closed rows"
-        recording = Counter(clip.monitor_id for clip in self.world.clips.values() if clip.ended_at is None)
-        for monitor_id, rows in self.server.rows(
-            "SELECT MonitorId, COUNT(*) FROM Events WHERE EndDateTime IS NULL GROUP BY MonitorId"
-        ):
-            if rows > recording[monitor_id]:
-                return f"{rows} rows of monitor {monitor_id} are open, {recording[monitor_id]} of its clips recorded"
+        if left := not_recorded(self.world, self.server):
+            return f"events {left} are open, and not recorded any more"
         return None
 
     # Time.

@@ -23,7 +23,8 @@ FOUND = (
     702915,  # a camera went while its worker was not heard
     700771,  # a replica had lost the frame of the highest score
     730606,  # that a frame was refused was logged before a save, and read after it
-    730064,  # a row was open, and another camera recorded a clip that had none
+    731487,  # a clip was moved while it was recorded: another disk was there, where its name was free
+    *(730064, 731560),  # a row was taken for that of another clip, which was being recorded, and had none
     *(730342, 730807),  # an id was given again that only the storage knew of, which could not be read, or was away
     730397,  # a closed event was given a clip, and its figures not, since we were killed
 )

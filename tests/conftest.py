@@ -41,7 +41,7 @@ SLOW_MODULES = {
 
 assert all(map(find_spec, SLOW_MODULES))
 
-SLOW_FIXTURES = {"mariadb", "mysite"}
+SLOW_FIXTURES = {"core", "mariadb", "mysite"}
 
 
 def _is_slow(item: pytest.Item) -> bool:

@@ -231,7 +231,7 @@ class FakeProcesses:
         for process in self.world.alive():
             first = "--gpu" if process.monitor_id is None else "--pipeline"
             argv = process.arguments[process.arguments.index(first) - 1 :]
-            yield Seen(process.pid, 7 * process.pid, tuple(argv))
+            yield Seen(process.pid, 7 * process.pid, tuple(argv), process.frozen)
 
     def holders(self, lock: str) -> list[int]:
         wanted = Path(lock).stat()

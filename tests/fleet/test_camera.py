@@ -148,6 +148,34 @@ def test_a_frozen_worker_is_killed_soon(stage: Stage) -> None:
     assert stage.process(1) is not first
 
 
+def test_one_that_a_signal_has_stopped_is_killed_at_once(stage: Stage) -> None:
+    started(stage, 1)
+    first = stage.process(1)
+    first.take(signal.SIGSTOP)
+    stage.advance(WATCHDOG + 6)
+    assert first.signals[1:] == [signal.SIGTERM, signal.SIGKILL]
+    assert stage.process(1) is not first
+
+
+def test_while_a_camera_is_away_nothing_is_announced_over_and_over(stage: Stage) -> None:
+    stage.camera = ("camera.example", 554)
+    started(stage, 1)
+    stage.answers = False
+    stage.link(1).observer.stream(0, connected=False)
+    stage.advance(2)
+    stage.transitions.clear()
+    stage.advance(600)
+    assert stage.path(1) == []
+    [status] = stage.fleet.status()
+    assert status.state is State.BACKOFF
+    assert "does not answer" in status.reason
+    assert status.next_start_us is not None and status.next_start_us > stage.world.wall()
+    stage.answers = True
+    stage.advance(3)
+    stage.show_life(1)
+    assert stage.path(1) == ["STARTING", "LINKED", "LIVE"]
+
+
 def test_a_worker_that_records_nothing_is_replaced_but_not_again_and_again(stage: Stage) -> None:
     started(stage, 1)
     first = stage.process(1)

@@ -109,6 +109,8 @@ class Core:
     camera_lost: bool = False
     """Whether it was ended for want of its camera, and has not been LIVE since."""
     start_at: float | None = None
+    hindered: Callable[[], str | None] = lambda: None
+    """Why another try would be in vain now; None where it might help."""
     log: Logger = field(default_factory=lambda: Logger(namespace="zmtwist.fleet.machine"))
 
     def __post_init__(self) -> None:
@@ -222,7 +224,15 @@ def _left(_life: Life, core: Core, _reason: str) -> None:
 def _try_again(life: Life, core: Core, state: State, reason: str, nominal: float) -> IDelayedCall:
     delay = jittered(nominal, core.jitter())
     core.enter(state, reason, start_in=delay)
-    return core.clock.callLater(delay, life.start, f"another try after: {core.reason}")
+
+    def again() -> None:
+        """What can only come to nothing is not begun: each time it would be a change of state for all who look on."""
+        if (reason := core.hindered()) is not None:
+            life.failed(reason)
+        else:
+            life.start(f"another try after: {core.reason}")
+
+    return core.clock.callLater(delay, again)
 
 
 def _leave(_life: Life, _core: Core, data: object, _reason: str) -> None:
@@ -260,6 +270,7 @@ def _make_machine() -> Callable[[Core], Life]:
     held = builder.state("held", _noted(State.HELD))
     queued = builder.state("queued", _queued)
     backoff = builder.state("backoff", _backoff)
+    further = builder.state("further", _backoff)
     fatal = builder.state("fatal", _fatal)
     starting = builder.state("starting", _noted(State.STARTING))
     linked = builder.state("linked", _noted(State.LINKED))
@@ -292,12 +303,15 @@ def _make_machine() -> Callable[[Core], Life]:
     rule([stopped], Life.leave, left, _leave_stopped)
 
     # A timer, but no process:
-    rule([backoff, fatal], Life.start, queued)
-    rule([backoff, fatal], Life.restart, queued)
-    rule([queued, backoff, fatal], Life.stop, stopped, _to_stopped)
-    rule([queued, backoff, fatal], Life.hold, held)
+    rule([backoff, further, fatal], Life.start, queued)
+    rule([backoff, further, fatal], Life.restart, queued)
+    rule([queued, backoff, further, fatal], Life.stop, stopped, _to_stopped)
+    rule([queued, backoff, further, fatal], Life.hold, held)
     rule([queued], Life.spawned, starting)
     rule([queued], Life.failed, backoff)
+    # Still no use: the next delay, by turns, since a state that goes over into itself keeps its timer.
+    rule([backoff], Life.failed, further)
+    rule([further], Life.failed, backoff)
     rule([queued], Life.doomed, fatal)
 
     # A process:
@@ -324,10 +338,10 @@ def _make_machine() -> Callable[[Core], Life]:
     rule([halting, replacing], Life.restart, cycling)
     rule([parking], Life.release, halting)
 
-    rule([held, queued, backoff, fatal, *running, *stopping], Life.leave, left)
+    rule([held, queued, backoff, further, fatal, *running, *stopping], Life.leave, left)
 
     # All else is no news there:
-    states: tuple[Any, ...] = (stopped, held, queued, backoff, fatal, *running, *stopping, left)
+    states: tuple[Any, ...] = (stopped, held, queued, backoff, further, fatal, *running, *stopping, left)
     for state in states:
         for happening in EVERYTHING:
             if (state, happening) not in handled:

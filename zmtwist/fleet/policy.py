@@ -25,6 +25,9 @@ STATS_SECONDS = 5.0
 UNRESPONSIVE_SECONDS = 5.0
 """How soon SIGKILL follows SIGTERM where a worker is frozen, or hangs in connecting to its camera: all that time nothing is recorded."""
 
+FROZEN_SECONDS = 0.1
+"""How soon it follows where a signal has stopped the worker: SIGTERM will never be heard."""
+
 SAMPLE_SECONDS = 2.0
 """Between two samples of a worker's media at most: that no frames come is told from the third second on."""
 

@@ -20,11 +20,12 @@ LOCK_FD = 3
 
 @attrs.frozen
 class Seen:
-    """A living process: its kernel start time, in clock ticks since the boot, and its command line."""
+    """A living process: its kernel start time, in clock ticks since the boot, its command line, and whether a signal has stopped it."""
 
     pid: int
     started: int
     argv: tuple[str, ...]
+    frozen: bool = attrs.field(default=False, eq=False)
 
 
 class Watch(Protocol):
@@ -81,7 +82,7 @@ class Linux:
         if len(fields) < 20 or fields[0] in (b"Z", b"X"):
             return None
         argv = _read(self._proc / str(pid) / "cmdline").split(b"\0")
-        return Seen(pid, int(fields[19]), tuple(os.fsdecode(part) for part in argv[:-1]))
+        return Seen(pid, int(fields[19]), tuple(os.fsdecode(part) for part in argv[:-1]), fields[0] in (b"T", b"t"))
 
     def everyone(self) -> Iterator[Seen]:
         """See `Processes`."""

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from zmtwist.budget import Budgets, Together
 from zmtwist.fleet.camera import Connect
 from zmtwist.fleet.launch import FleetSettings
-from zmtwist.fleet.policy import Exit, Phase, Signs, sample_interval
+from zmtwist.fleet.policy import FROZEN_SECONDS, Exit, Phase, Signs, sample_interval
 from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
 from zmtwist.fleet.storages import Storages
@@ -176,6 +176,7 @@ class Run:
         self._linked = False
         self._monitor_id = monitor_id
         self._guard = around.guards.of(monitor_id)
+        self._processes = around.processes
         self._life = life
         self._clock = clock
         self.link = around.make_link(
@@ -224,7 +225,8 @@ class Run:
 
     def stop(self, at_most: float = float("inf")) -> None:
         """See to it that the process ends, within `at_most` seconds; read on until it has. Asked again, go on with the same stop."""
-        self.child.stop(at_most)
+        seen = self._processes.look(self.child.pid) if self.child.pid is not None else None
+        self.child.stop(min(at_most, FROZEN_SECONDS) if seen is not None and seen.frozen else at_most)
         self._drain()
 
     def command(self, name: str, /, **fields: Any) -> Deferred[Response]:

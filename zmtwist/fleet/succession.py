@@ -11,7 +11,11 @@ from zmtwist.fleet.heir import Heir
 from zmtwist.fleet.hygiene import no_room_for_another
 from zmtwist.fleet.process import CannotSpawn, Reports
 from zmtwist.fleet.run import Hears, Run, Surroundings
+from zmtwist.fleet.status import State
 from zmtwist.pipeline.document import Document
+
+_SUCCEEDING = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STOPPING})
+"""Where another worker may be got ready, or wait."""
 
 
 class Succession:
@@ -64,6 +68,11 @@ class Succession:
         heir, self._heir, self.reason = self._heir, None, None
         if heir is not None:
             heir.speak(life)
+
+    def entered(self, state: State) -> None:
+        """The worker has come into this state."""
+        if state not in _SUCCEEDING:
+            self.end()
 
     def end(self, *, lost: bool = False) -> None:
         """There will be no successor. `lost`: because the worker lost its camera, meanwhile; so there won't be any later on either: some

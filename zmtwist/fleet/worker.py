@@ -33,9 +33,6 @@ from zmtwist.wire.messages import Response
 UP = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STALLED})
 RECORDING = frozenset({State.LINKED, State.LIVE})
 
-_SUCCEEDING = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STOPPING})
-"""Where another worker may be got ready, or wait."""
-
 DOCUMENT_CHANGED = "its document changed"
 
 
@@ -70,6 +67,7 @@ class Worker:
             min_backoff_seconds=config.min_backoff_seconds,
             max_backoff_seconds=config.max_backoff_seconds,
             stable_seconds=config.stable_seconds,
+            hindered=lambda: self._camera_loss.waits,
         )
         self._succession = Succession(monitor_id, around, self.restart)
         self._recycle = Recycle(
@@ -369,8 +367,7 @@ class Worker:
 
     def _announced(self, change: Change) -> None:
         self._launching = None
-        if change.to_state not in _SUCCEEDING:
-            self._succession.end()
+        self._succession.entered(change.to_state)
         self._camera_loss.entered(change.to_state)
         if change.to_state in IDLE:
             waiters, self._idle_waiters = self._idle_waiters, []

@@ -202,6 +202,7 @@ def test_an_event_whose_clip_is_missing_is_closed_without_one(tmp_path):
     assert "no clip" in closed.note
 
 
+@pytest.mark.slow  # the clip is measured, by a child
 def test_a_clip_that_is_missing_while_another_disk_is_mounted_is_waited_for(tmp_path):
     s = Setting(tmp_path)
     s.know()

@@ -14,7 +14,7 @@ from tests.ingest.places import place_in
 from tests.ingest.video import record
 from zmtwist.changes import ClipSaved, Tally
 from zmtwist.ingest.clips import ClipMissing
-from zmtwist.ingest.unheard import find_unheard
+from zmtwist.ingest.unheard import as_measured, find_unheard
 
 SECOND = 1_000_000
 
@@ -49,6 +49,27 @@ def test_the_clip_in_its_place_comes_first_and_says_how_long_it_is(root):
     wanted = record(Path(place_in(root).video_path), 20)
     found = find(root)
     assert (found.path, found.duration_us, found.frames, found.settle) == (str(wanted), 1_900_000, 20, True)
+
+
+@pytest.mark.parametrize(("said", "earlier"), [(1.8, 1_000_000), (2.0, 1_000_000), (9.0, 0)])
+def test_when_a_clip_began_is_reckoned_from_its_end_only_where_its_length_was_right(root, said, earlier):
+    path = record(Path(place_in(root).video_path), 20)
+    tally = Tally(1, 90, 90, 30, max_score_us=4_000_000)
+    saved = ClipSaved(
+        handle="h", path=str(path), duration_us=round(said * SECOND), frames=99, tally=tally, earlier_us=1_000_000
+    )
+    seen = as_measured(saved, str(path), str(root))
+    assert (seen.frames, seen.doubtful, seen.earlier_us) == (20, False, earlier)
+    assert seen.tally.max_score_us == 3_000_000 + earlier
+
+
+def test_a_clip_without_a_picture_is_set_aside_though_its_worker_counted_some(root):
+    path = record(Path(place_in(root).video_path), frames=0)
+    assert path.stat().st_size
+    saved = ClipSaved(handle="h", path=str(path), duration_us=SECOND, frames=99, tally=Tally())
+    with pytest.raises(ClipMissing, match="holds no picture"):
+        as_measured(saved, str(path), str(root))
+    assert not path.exists()
 
 
 def test_under_its_own_name_it_is_known_by_its_opening(root):

@@ -17,6 +17,7 @@ def record(path: Path, frames: int = 30, *, cut: int = 0, sidecar: str | None = 
     ) as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "tune": "zerolatency"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
         for number in range(frames):
             picture = av.VideoFrame(64, 48, "yuv420p")
             picture.pts = number

@@ -16,7 +16,7 @@ from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_c
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.session import Session
 from zmtwist.ingest.storages import Storages
-from zmtwist.ingest.unheard import as_measured, find_unheard
+from zmtwist.ingest.unheard import as_measured, begun_as_heard, find_unheard
 from zmtwist.ingest.whose import bears_name_of, may_hold, pre_roll_of
 from zmtwist.zm.paths import EventPlace, with_codec
 
@@ -30,7 +30,7 @@ SETTLED_AT_ONCE = 2
 def _only_ended(saved: ClipSaved, path: str = "") -> ClipSaved:
     """Of a save that names another clip than its event's, no more than that one has ended: the event's own, at `path` if that is
     known, tells how long it is."""
-    return replace(saved, path=path, doubtful=True, earlier_us=0)
+    return replace(begun_as_heard(saved), path=path, doubtful=True)
 
 
 class Settling:
@@ -90,7 +90,9 @@ class Settling:
                     self.after_lost(place.monitor_id)
                     saved = _only_ended(saved, clip.path)
                 if saved.doubtful or self._session(place.monitor_id).refused_of(saved.handle):
-                    saved = await self._found_at[place.root].run(self._measuring.run, self._measure, saved, clip)
+                    saved = await self._found_at[place.root].run(
+                        self._measuring.run, self._measure, saved, clip, place.root
+                    )
             except (ClipMissing, ClipForeign) as error:
                 self.log.error(
                     "monitor {monitor_id}: event {event_id} is closed without its clip: {error}",
@@ -133,8 +135,8 @@ class Settling:
         options = self._session(place.monitor_id).options
         return self._disk.run(find_unheard, saved, place, pre_roll_of(saved.cause, options.pre_roll_us), options.zone)
 
-    def _measure(self, saved: ClipSaved, clip: SettledClip) -> Deferred[ClipSaved]:
-        return self._disk.run(as_measured, saved, clip.path)
+    def _measure(self, saved: ClipSaved, clip: SettledClip, root: str) -> Deferred[ClipSaved]:
+        return self._disk.run(as_measured, saved, clip.path, root)
 
     def _close(self, saved: ClipSaved, place: EventPlace, clip: SettledClip | None, note: str | None) -> None:
         closed = CloseEvent(

@@ -18,6 +18,9 @@ from zmtwist.ingest.reconcile_scan import Found, clips_of, set_aside, strays_of
 from zmtwist.ingest.whose import SLACK_US, opened_in
 from zmtwist.zm.paths import EventPlace
 
+SAME_US = 500_000
+"""By less than this a worker's length and the file's differ where both are right: by a frame, at some frames a second."""
+
 
 def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> ClipSaved:
     """`saved` with the path of the event's clip and the clip's own length, wherever it is: in its place, or still under the worker's name.
@@ -33,23 +36,37 @@ def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tz
     if measured is None or not measured.readable:
         if str(Path(found.path).parent) != place.directory:
             raise ClipMissing(f"{found.path} holds no picture")
-        aside = set_aside(found.path, place.root)
-        raise ClipMissing(f"its clip holds no picture, and is now {aside}")
+        raise _without_picture(found.path, place.root)
     if not measured.frames:
         return replace(saved, path=found.path)
     return _measured(replace(saved, path=found.path), measured)
 
 
-def as_measured(saved: ClipSaved, path: str) -> ClipSaved:
-    """`saved` with the clip's own length, as far as its file tells."""
+def as_measured(saved: ClipSaved, path: str, root: str) -> ClipSaved:
+    """`saved` with the length of the clip that is in its place, as far as its file tells. One without a picture is set aside in the storage
+    at `root`; then it raises `ClipMissing`."""
     measured = measure_files([path])[path]
+    if not measured.readable:
+        raise _without_picture(path, root)
     if not measured.frames:
         return saved
     return _measured(saved, measured)
 
 
+def begun_as_heard(saved: ClipSaved) -> ClipSaved:
+    """`saved` for a clip of which it is not known any more that it began at another time than was heard."""
+    tally = replace(saved.tally, max_score_us=max(0, saved.tally.max_score_us - saved.earlier_us))
+    return replace(saved, earlier_us=0, tally=tally)
+
+
 def _measured(saved: ClipSaved, measured: Measure) -> ClipSaved:
+    if abs(measured.duration_us - saved.duration_us) > SAME_US:  # it was reckoned with from the end of the clip
+        saved = begun_as_heard(saved)
     return replace(saved, duration_us=measured.duration_us, frames=measured.frames, settle=True, doubtful=False)
+
+
+def _without_picture(path: str, root: str) -> ClipMissing:
+    return ClipMissing(f"its clip holds no picture, and is now {set_aside(path, root)}")
 
 
 def _in_place(place: EventPlace) -> Found | None:

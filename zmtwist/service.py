@@ -230,7 +230,7 @@ class ZmNext(Service):
         monitors = await self._from_database(self.catalog.monitors)
         given = await highest_given(self._reactor, self._looks, monitors)
         await self._from_database(lambda: store.go_on_above(given.highest, sure=given.sure))
-        await self.ingest.resume(monitors)
+        await self.ingest.resume(monitors, self._triggered_us)
         self.recovery = Reconciler(
             self._reactor,
             self.database,
@@ -273,9 +273,11 @@ class ZmNext(Service):
             if opted_in(monitor, self._settings.config.zmnext):
                 composed = self._compose(monitor)
                 lead = composed.lead_sec if isinstance(composed, Document) else 0.0
-                triggered = triggered_lead(monitor, self._settings.config.zmnext.pipeline)
-                own[monitor.id] = Own(monitor, round(lead * 1e6), round(triggered * 1e6))
+                own[monitor.id] = Own(monitor, round(lead * 1e6), self._triggered_us(monitor))
         return own
+
+    def _triggered_us(self, monitor: Monitor) -> int:
+        return round(triggered_lead(monitor, self._settings.config.zmnext.pipeline) * 1e6)
 
     async def _living(self) -> OpenFiles:
         """What each living worker has open."""

@@ -263,10 +263,13 @@ class Ingest(Service):
 
     # What an earlier run left
 
-    async def resume(self, monitors: Sequence[Monitor]) -> None:
-        """Begin to write what an earlier run left in the spool, of whichever of these monitors."""
+    async def resume(self, monitors: Sequence[Monitor], pre_roll_us: Callable[[Monitor], int] = lambda _: 0) -> None:
+        """Begin to write what an earlier run left in the spool, of whichever of these monitors. `pre_roll_us` says how long before their
+        openings the triggered clips of one begin: by that those whose saves are written are found, until `know` says what is true now."""
         for monitor in monitors:
             self._monitors.setdefault(monitor.id, monitor)
+            options = replace(self._options, pre_roll_us=pre_roll_us(monitor))
+            self._sessions[monitor.id] = replace(self._session(monitor.id), options=options)
         await self.writer.resume()
 
     def in_hand(self) -> InHand:

@@ -28,7 +28,7 @@ CHUNK = 500
 """Rows per statement."""
 
 LATEST = 500
-"""By their ids: so far back events are looked at whose clips were not found when they ended."""
+"""Among so many events, the last by their ids, those are looked at whose clips were not found when they ended."""
 
 MOST_OPEN = 10_000
 """Open rows looked at in one go: more than that are not left by a crash of ours."""
@@ -116,13 +116,13 @@ class Reader:
         if not self.own:
             return []
         since = datetime.fromtimestamp(since_us // SECOND, self.zone).replace(tzinfo=None)
-        [(newest,)] = sql.rows("SELECT MAX(Id) FROM Events")
+        earlier = sql.rows(f"SELECT Id FROM Events ORDER BY Id DESC LIMIT 1 OFFSET {LATEST}")
         ours = f"SELECT Id FROM Events WHERE MonitorId IN ({ids(self.own)}) AND EndDateTime IS NOT NULL"
         return _column(
             sql,
             f"{ours} AND StartDateTime >= %s UNION {ours} AND DefaultVideo = '' AND Id > %s ORDER BY Id",
             since.isoformat(" "),
-            int(newest or 0) - LATEST,
+            int(earlier[0][0]) if earlier else 0,
         )
 
     def ids_after(self, sql: Sql, event_id: int) -> list[int]:

@@ -14,7 +14,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from tests.ingest.builders import T0, detection, opening, saved, us
 from tests.ingest.places import place_in
-from zmtwist.changes import AddData, AddFrame, AddTag, CloseEvent, OpenEvent
+from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, Tally
 from zmtwist.config import IngestConfig
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clips import settle_clip
@@ -224,6 +224,26 @@ def test_a_clip_that_is_missing_while_another_disk_is_mounted_is_waited_for(tmp_
         s.clock.advance(0.25)
     (closed,) = of(CloseEvent, [change for batch in s.store.committed for change in batch])
     assert closed.video_name is not None
+
+
+@pytest.mark.parametrize(("run", "looked_into"), [("run", False), ("before", True)])
+def test_a_clip_whose_save_an_earlier_run_heard_is_looked_into(tmp_path, run, looked_into):
+    asked = []
+
+    class Asked(Now):
+        def run(self, function: Any, *args: Any) -> Deferred[Any]:
+            asked.append(function)
+            return super().run(function, *args)
+
+    s = Setting(tmp_path, disk=Asked())
+    s.know()
+    place = place_in(tmp_path)
+    Path(place.directory).mkdir(parents=True)
+    Path(place.video_path).write_bytes(b"x")
+    saved_before = ClipSaved(handle=f"3.{run}.1", path=place.video_path, duration_us=1, frames=1, tally=Tally())
+    s.ingest._effect(saved_before, place)
+    assert settle_clip in asked
+    assert (as_measured in asked) == looked_into
 
 
 @pytest.mark.parametrize(("event_id", "told"), [(MAX_EVENT_ID, True), (MAX_EVENT_ID + 1, False)])

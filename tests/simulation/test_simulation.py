@@ -23,6 +23,7 @@ FOUND = (
     702915,  # a camera went while its worker was not heard
     700771,  # a replica had lost the frame of the highest score
     730606,  # that a frame was refused was logged before a save, and read after it
+    733292,  # a save of before a power cut named a file that was another clip's by then
     731487,  # a clip was moved while it was recorded: another disk was there, where its name was free
     *(730064, 731560),  # a row was taken for that of another clip, which was being recorded, and had none
     *(730342, 730807),  # an id was given again that only the storage knew of, which could not be read, or was away

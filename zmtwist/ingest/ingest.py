@@ -363,6 +363,8 @@ class Ingest(Service):
                 self._watched(self._assigner.assign(change.handle, change.token, place))
         elif isinstance(change, ClipSaved):
             self._hands.take([change])  # one that the spool brings was not heard by this run
+            if f".{self._run}." not in change.handle:  # and what has become of its file since, nobody knows
+                change = replace(change, doubtful=True)
             self._watched(self.settler.settle(change, place))
         else:
             self.synopses.closed(change.handle, place)

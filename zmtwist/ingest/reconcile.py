@@ -53,6 +53,9 @@ USUAL_DAYS = 7
 """The same for a pass on request."""
 
 FILES_AT_ONCE = 8
+ACTIONS_TOGETHER = 100
+"""So many are logged and begun without a pause: a worker may have left any number of clips."""
+
 START_SECONDS = 20.0
 """How long the start may wait for the storages: cameras that are not recorded are worse than a late recovery."""
 
@@ -317,22 +320,33 @@ class Reconciler(Service):
             self._look_in(AGAIN_SECONDS, own)
         if held_back := {action.stray.monitor_id for action in planned.actions if isinstance(action, HoldBack)}:
             self._look_in(HELD_BACK_SECONDS, held_back)
-        actions, changed = await self._repairs.still_right(planned.actions, own)
-        if changed:
-            self.log.info("recovery: of monitors {monitors} something has changed meanwhile", monitors=sorted(changed))
-            self._look_in(HELD_BACK_SECONDS, changed)
-        for action in actions:
-            if not isinstance(action, NOTHING_DONE):
-                self.log.warn("recovery: {action}", action=describe(action))
-        failed = await self._repairs.do([a for a in actions if isinstance(a, SetAside)], own)
-        failed += await self._repairs.do([a for a in actions if not isinstance(a, SetAside)], own)
-        self.figures.acted.update(type(action) for action in actions if not isinstance(action, NOTHING_DONE))
-        self.figures.failed += len(failed)
+        actions: list[Action] = []
+        failed: list[str] = []
+        wanted = sorted(planned.actions, key=lambda action: not isinstance(action, SetAside))
+        for first in range(0, len(wanted), ACTIONS_TOGETHER):
+            done, not_done = await self._do(wanted[first : first + ACTIONS_TOGETHER], own)
+            actions += done
+            failed += not_done
         self.figures.trouble = None
         await self._clear(scene)
         if actions:
             self.log.info("recovery: done: {counts}", counts=counted(actions), failed=len(failed))
         return Outcome(attrs.evolve(planned, actions=tuple(actions)), done=True, failed=tuple(failed))
+
+    async def _do(self, wanted: Sequence[Action], own: Mapping[int, Own]) -> tuple[Sequence[Action], Sequence[str]]:
+        """Do what of this is still right; gives that, and what could not be done."""
+        actions, changed = await self._repairs.still_right(wanted, own)
+        if changed:
+            self.log.info("recovery: of monitors {monitors} something has changed meanwhile", monitors=sorted(changed))
+            self._look_in(HELD_BACK_SECONDS, changed)
+        acted = [action for action in actions if not isinstance(action, NOTHING_DONE)]
+        for action in acted:
+            self.log.warn("recovery: {action}", action=describe(action))
+        failed = await self._repairs.do([a for a in actions if isinstance(a, SetAside)], own)
+        failed += await self._repairs.do([a for a in actions if not isinstance(a, SetAside)], own)
+        self.figures.acted.update(map(type, acted))
+        self.figures.failed += len(failed)
+        return actions, failed
 
     def _tell_stopped(self, planned: Plan) -> None:
         """Once for each storage and reason."""

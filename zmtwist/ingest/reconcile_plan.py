@@ -6,8 +6,10 @@ files are moved to where they belong, and what is of no use is set aside.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from posixpath import basename
 
 import attrs
@@ -36,6 +38,7 @@ from zmtwist.zm.left import LeftRow, clip_event
 from zmtwist.zm.paths import SECOND
 
 DAY_US = 86_400 * SECOND
+NEAR_US = SLACK_US + SECOND
 
 
 @attrs.frozen
@@ -194,7 +197,7 @@ class _Root:
                 continue
             fit = [
                 stray
-                for stray in left
+                for stray in self._near(row, left)
                 if stray.monitor_id == row.monitor_id
                 and (self._opened(row, stray) if exactly else self._may_be_of(row, stray.opened_us))
                 and (row.event_id in self._current or not self._being_written(stray))
@@ -204,6 +207,11 @@ class _Root:
                 nearest = min(fit, key=lambda one: (self._off(row, one.opened_us), not one.size))
                 self._taken[row.event_id] = nearest
                 left.remove(nearest)
+
+    def _near(self, row: LeftRow, left: Sequence[Stray]) -> Sequence[Stray]:
+        """Of these, which are in the order of their opening, all that can be the row's, and some more: the others need no look."""
+        earliest, latest = row.start_us - NEAR_US, row.start_us + self._pre_roll(row.monitor_id) + NEAR_US
+        return left[bisect_left(left, earliest, key=_opening) : bisect_right(left, latest, key=_opening)]
 
     def _off(self, row: LeftRow, opened_us: int) -> int:
         """How far from the row's own opening that is. One that was made of a clip begins with it."""
@@ -362,16 +370,17 @@ class _Root:
 
     def _copied(self, stray: Stray) -> LeftRow | None:
         """The event that has a copy of this clip already: the move, between file systems, was cut short."""
+        rows = self._by_clip.get((stray.monitor_id, stray.size, stray.mtime_us), ())
+        return next((row for row in rows if opened_in(row.start_us, self._before(row), stray.opened_us)), None)
+
+    @cached_property
+    def _by_clip(self) -> Mapping[tuple[int, int, int], Sequence[LeftRow]]:
+        """The rows by monitor and by the size and time of their clips: a worker may have left any number of strays."""
+        rows: dict[tuple[int, int, int], list[LeftRow]] = defaultdict(list)
         for row in self.scene.rows:
-            clip = self._clip_of(row)
-            if (
-                clip is not None
-                and (clip.size, clip.mtime_us) == (stray.size, stray.mtime_us)
-                and row.monitor_id == stray.monitor_id
-                and opened_in(row.start_us, self._before(row), stray.opened_us)
-            ):
-                return row
-        return None
+            if (clip := self._clip_of(row)) is not None:
+                rows[row.monitor_id, clip.size, clip.mtime_us].append(row)
+        return rows
 
     def _made_from(self, stray: Stray) -> MakeEvent:
         measured = self.scene.measures.get(stray.path, Measure())
@@ -393,3 +402,7 @@ class _Root:
     def _aside(self, found: Found, monitor_id: int) -> SetAside:
         root = found.root if isinstance(found, Stray) else self.root
         return SetAside(found, root, monitor_id, "it holds no picture" if found.size else "it is empty")
+
+
+def _opening(stray: Stray) -> int:
+    return stray.opened_us

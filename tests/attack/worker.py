@@ -21,12 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from zmtwist.wire.details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
-from zmtwist.wire.encode import encode_bye, encode_event, encode_hello, encode_media, encode_response
+from zmtwist.wire.encode import encode_bye, encode_event, encode_hello, encode_media, encode_response, encode_stats
 from zmtwist.wire.frames import HEADER, MIN_LENGTH
 from zmtwist.wire.messages import Hello, MessageType, Response
 
 CLIP_SECONDS = 0.5
 FRAME_SECONDS = 0.1
+STATS_FRAMES = 50
+"""Between two STATS: as the real one, every 5 s."""
+
 H264 = 27
 PICTURE = b"\x00\x00\x00\x01\x65" + bytes(200)
 
@@ -94,6 +97,8 @@ class Worker:
         """Clip after clip, with pictures, for ever."""
         for number in range(1, sys.maxsize):
             self.film(number)
+            if number % STATS_FRAMES == 0:
+                self.say(encode_stats(number, 0))
             with self._lock:
                 if self._clip is None or time.monotonic() - self._clip.opened >= CLIP_SECONDS:
                     self.save()

@@ -70,6 +70,10 @@ def test_a_link_that_leads_out_is_refused(place, tmp_path):
     manifest(place).symlink_to(elsewhere / "manifest.json")
     with pytest.raises(AssetsInvalid, match="leads out"):
         look(place, ReviewAssets(), Guard())
+    manifest(place).unlink()
+    manifest(place).symlink_to(manifest(place))  # round in a circle
+    with pytest.raises(AssetsInvalid, match="there is no"):
+        look(place, ReviewAssets(), Guard())
 
 
 @pytest.mark.parametrize(

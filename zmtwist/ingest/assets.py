@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from zmtwist.guard import Guard
+from zmtwist.ingest.clips import NO_SUCH_FILE
 from zmtwist.ingest.data import dumped
 from zmtwist.ingest.ondisk import Unreadable, decoded, read_whole
 from zmtwist.ingest.remarks import short
@@ -49,12 +51,14 @@ def look(place: EventPlace, told: ReviewAssets | None, guard: Guard) -> str:
     base = relative_base(told.path_base if told is not None else ReviewAssets().path_base)
     directory = Path(place.directory).resolve()
     manifest = directory / base / MANIFEST
-    actual = manifest.resolve()
+    actual = Path(os.path.realpath(manifest))  # `resolve` raises where links go round in a circle
     if not actual.is_relative_to(directory):
         raise AssetsInvalid(f"{manifest} leads out of the clip's directory")
     try:
         status = actual.stat()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in NO_SUCH_FILE:
+            raise
         raise AssetsInvalid(f"there is no {manifest}") from None
     if not stat.S_ISREG(status.st_mode):
         raise AssetsInvalid(f"{manifest} is not a file")

@@ -23,13 +23,13 @@ from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent
 from zmtwist.happenings import EventClosed
-from zmtwist.ingest import reconcile
+from zmtwist.ingest import reconcile, reconcile_look, reconcile_scan
 from zmtwist.ingest.backlog import Backlog
 from zmtwist.ingest.clips import directory_bytes
 from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
-from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, MakeEvent, Report, SetAside
+from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, LeaveOpen, MakeEvent, Report, SetAside
 from zmtwist.service import wall_us
 from zmtwist.wire.messages import Event
 from zmtwist.zm.catalog import Catalog, Site
@@ -206,6 +206,22 @@ async def test_a_clip_that_a_worker_still_records_is_closed_by_its_save(zm, live
     await until(lambda: zm.events()[0]["EndDateTime"])
     check(zm, first, 40)
     assert len(zm.events()) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_worker_that_takes_a_clip_up_while_the_directories_are_looked_at_keeps_it(zm, live, monkeypatch):
+    first = await live().open("a", ago(60))
+    clip = record(in_place(zm, first), 40)
+    recording: dict[int, frozenset[str] | None] = {2: frozenset()}
+
+    def clips_in(directories):
+        found = reconcile_scan.clips_in(directories)
+        recording[1] = frozenset({str(clip)})
+        return found
+
+    monkeypatch.setattr(reconcile_look, "clips_in", clips_in)
+    seen = await live(recording).recovery.recover(dry_run=True)
+    assert [type(action) for action in seen.plan.actions] == [LeaveOpen]
 
 
 @pytest_twisted.ensureDeferred

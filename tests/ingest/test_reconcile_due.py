@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from zmtwist.ingest.hands import InHand
-from zmtwist.ingest.reconcile import AGAIN_SECONDS, GONE_SECONDS, Reconciler
+from zmtwist.ingest.reconcile import AGAIN_SECONDS, BUSY_SECONDS, GONE_SECONDS, Reconciler
 from zmtwist.zm.errors import Retryable
 
 
@@ -22,11 +24,14 @@ class Run:
         self.clock = Clock()
         self.looked_at: list[float] = []
         self.trouble: Exception = Retryable("away")
+        self.held: Deferred[None] = succeed(None)
+        """Until when each pass takes that is begun."""
         self.ingest: Any = SimpleNamespace(in_hand=InHand, writer=SimpleNamespace(idle=True), settler=SimpleNamespace())
         nothing: Any = None
 
         async def own() -> Mapping[int, Any]:
             self.looked_at.append(self.clock.seconds())
+            await self.held
             raise self.trouble
 
         async def open_files() -> Mapping[int, frozenset[str] | None]:
@@ -62,6 +67,34 @@ def test_a_clip_whose_opening_was_held_back_is_looked_for_later_and_many_are_onc
     run.wait(2)
     assert run.looked_at == [AGAIN_SECONDS]
     run.recovery.stopService()
+    assert not run.clock.getDelayedCalls()
+
+
+def test_a_pass_waits_for_the_end_of_the_one_before():
+    run = Run()
+    first = run.held = Deferred()
+    run.ingest.after_gone(1)
+    run.wait(5)
+    run.held = succeed(None)
+    run.ingest.after_gone(2)
+    run.wait(20)
+    assert run.looked_at == [GONE_SECONDS]
+    first.callback(None)
+    run.wait(1)
+    assert run.looked_at == [GONE_SECONDS, 25]
+    run.recovery.stopService()
+    assert not run.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize(("quiet_at", "looked_at"), [(10, 10), (3600, GONE_SECONDS + BUSY_SECONDS)])
+def test_a_pass_waits_a_while_for_saves_that_were_heard(quiet_at: float, looked_at: float):
+    run = Run()
+    run.ingest.in_hand = lambda: InHand(monitors=frozenset({1} if run.clock.seconds() < quiet_at else ()))
+    run.ingest.after_gone(1)
+    run.wait(60)
+    assert run.looked_at == [looked_at]
+    run.recovery.stopService()
+    run.wait(1)
     assert not run.clock.getDelayedCalls()
 
 

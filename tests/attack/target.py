@@ -1,8 +1,9 @@
 """A service under attack: the whole of it, as installed, with little memory to spare, one hostile camera and some good ones.
 
 The good cameras' workers note how long each opening waits for its event, the service's own metrics tell of pauses of its reactor, and the
-kernel of its memory. `Target.hold` compares these with bounds that are far above what a healthy service needs, even on a busy machine, and
-far below what an attack that gets through costs.
+kernel of its memory. `Target.hold` compares these with bounds that are above what a healthy service needs, and far below what an attack
+that gets through costs. How long good cameras wait is compared with what it was before the attack; the more want each core, the more is
+allowed.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from tests.service_case import SIMULATOR, Installation
-from tests.waiting import Deadline
+from tests.waiting import Deadline, crowd
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = 1
@@ -32,29 +33,31 @@ MEMORY = 1024**3
 """The address space that the service may have."""
 
 PAUSE_SECONDS = 1.0
-"""The reactor's longest pause. Single attacks took 8 to 34 s; the aim is 0.05 s, on a machine that does nothing else."""
+"""The reactor's longest pause, on a machine that does nothing else. Single attacks took 8 to 34 s; the aim is 0.05 s."""
 
-ASSIGN_SECONDS = 1.0
-"""The 99th percentile of a good camera's wait for its event. The aim is 0.1 s, on a machine that does nothing else."""
+ASSIGN_SECONDS = 0.1
+"""The 99th percentile of a good camera's wait for its event, beside what it was before the attack, on a machine that does nothing else."""
 
 
 @attrs.frozen
 class Figures:
-    """What an attack cost the others."""
+    """What an attack cost the others: `p99` is what 99 of 100 openings did not wait longer than, `before` the same before the attack."""
 
     pause: float
     resident: int
-    assigned: tuple[float, ...]
+    p99: float
+    before: float
+    crowd: float
 
-    @property
-    def p99(self) -> float:
-        """The wait that 99 of 100 openings did not exceed, in seconds."""
-        return sorted(self.assigned)[-1 - len(self.assigned) // 100]
+
+def p99(waits: Sequence[float]) -> float:
+    """What 99 of 100 did not exceed; of fewer the second longest, since one may be anything."""
+    return sorted(waits)[-max(2, 1 + len(waits) // 100)]
 
 
 class Target:
     """A service with its own directory. `attack` is a function of the hostile camera's worker (`tests.attack.worker`), which runs in that
-    worker's process once it listens; without one, camera 1 is a good one too.
+    worker's process once good cameras have had some events (`calm`); without one, camera 1 is a good one too.
     """
 
     def __init__(
@@ -80,7 +83,9 @@ class Target:
             "from tests.attack.worker import main\nmain()\n"
         )
         program.chmod(0o755)
-        tuning = {"ATTACK_LOG": str(self._noted), **(environment or {})}
+        self._go = directory / "go"
+        self._before = 0.0
+        tuning = {"ATTACK_GO": str(self._go), "ATTACK_LOG": str(self._noted), **(environment or {})}
         if attack is not None:
             tuning[f"ATTACK_{HOSTILE}"] = f"{attack.__module__}:{attack.__qualname__}"
         config = directory / "zmnext.toml"
@@ -111,8 +116,14 @@ class Target:
         lines = (line.split() for line in self._noted.read_text().splitlines())
         return [(int(line[0]), float(line[1])) for line in lines if int(line[0]) in monitors]
 
-    def calm(self, each: int = 3) -> None:
-        """Wait until every good camera has had `each` more events."""
+    def calm(self, each: int = 4) -> None:
+        """Wait until every good camera has had `each` more events. The first time the attack begins then."""
+        waits = self._wait_for_events(each)
+        if not self._go.exists():
+            self._before = p99(waits)
+            self._go.touch()
+
+    def _wait_for_events(self, each: int) -> list[float]:
         before = len(self.assigned())
 
         def so() -> bool:
@@ -120,15 +131,17 @@ class Target:
             return all(counts.count(monitor_id) >= each for monitor_id in GOOD)
 
         self.until(so, f"{each} events of each good camera")
+        return [seconds for _, seconds in self.assigned()[before:]]
 
     def hold(self, each: int = 10) -> Figures:
         """Let `each` more events of every good camera pass, and say what they waited; asserts all bounds."""
-        before = len(self.assigned())
-        self.calm(each)
-        waits = tuple(seconds for _, seconds in self.assigned()[before:])
-        figures = Figures(self.metric("zmnext_reactor_lag_max_seconds"), self.resident(), waits)
-        assert figures.pause < PAUSE_SECONDS, f"{figures}\n{self.tail()}"
-        assert figures.p99 < ASSIGN_SECONDS, f"{figures}\n{self.tail()}"
+        waits = self._wait_for_events(each)
+        pause = self.metric("zmnext_reactor_lag_max_seconds")
+        figures = Figures(pause, self.resident(), p99(waits), self._before, crowd())
+        assert pause < PAUSE_SECONDS * figures.crowd, f"{figures}\n{self.tail()}"
+        assert figures.p99 < (ASSIGN_SECONDS + 2 * figures.before) * figures.crowd, (
+            f"{figures}\n{sorted(waits)}\n{self.tail()}"
+        )
         return figures
 
     def metric(self, name: str) -> float:

@@ -19,7 +19,7 @@ def target(tmp_path):
 def test_nobody_attacks(target):
     target.calm()
     figures = target.hold()
-    assert len(figures.assigned) >= 10 * len(GOOD)
+    assert len(target.assigned()) >= 14 * len(GOOD)
     assert target.assigned((HOSTILE,))
     print(figures)
     assert target.stop() == -SIGTERM  # as twistd ends, once all is done

@@ -1,7 +1,7 @@
 """A worker that records text files and notes how long its openings wait for their event; or one that attacks, as a test wishes.
 
 It has the real one's command line, socket and handshake. `ATTACK_<monitor>` names a function `module:function` that takes the `Worker` in
-place of `record`; `ATTACK_LOG` is where each assignment's latency is noted: a line `monitor seconds`.
+place of `record` when the file `ATTACK_GO` is there; `ATTACK_LOG` is where each assignment's latency is noted: a line `monitor seconds`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_for
 from zmtwist.wire.details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 from zmtwist.wire.encode import encode_bye, encode_event, encode_hello, encode_media, encode_response, encode_stats
 from zmtwist.wire.frames import HEADER, MIN_LENGTH
@@ -223,6 +224,7 @@ def main() -> None:
     if attack is None:
         worker.record()
     else:
+        wait_for(Path(os.environ["ATTACK_GO"]).exists, "the attack begins", 3600)
         module, _, function = attack.partition(":")
         getattr(importlib.import_module(module), function)(worker)
     signal.pause()

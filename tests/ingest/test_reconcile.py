@@ -68,7 +68,7 @@ class Life:
             return {monitor.id: Own(monitor) for monitor in await catalog.monitors()}
 
         async def open_files() -> dict[int, frozenset[str] | None]:
-            return recording
+            return dict(recording)
 
         self.own = own
         self.recovery = Reconciler(

@@ -60,8 +60,22 @@ def verdicts(found, verdict):
 def test_all_is_well(zm, capsys):
     status, found = findings(capsys, "--config", config(zm))
     assert (status, verdicts(found, "FAIL")) == (0, set())
-    assert {"worker", "plugins", "socks", "api socket", "database", "monitors"} <= verdicts(found, "ok")
+    assert {"worker", "plugins", "start", "socks", "api socket", "database", "monitors"} <= verdicts(found, "ok")
     assert "1 of 1" in found["monitors"]["found"]
+
+
+@pytest.mark.parametrize("line", ["", "echo '[PLUGIN][ERROR] libx.so: cannot open shared object file' >&2; exit 4"])
+def test_a_worker_that_ends_on_the_documents_that_are_made(zm, capsys, line):
+    binary = zm.directory / "zm-core"
+    binary.write_text(f"#!/bin/sh\n{line}\n")
+    binary.chmod(0o755)
+    for kind in ("capture_rtsp_multi", "decode_ffmpeg", "motion_gate", "privacy_mask", "store"):
+        (zm.directory / "plugins" / kind).mkdir(parents=True)
+        (zm.directory / "plugins" / kind / f"{kind}.so").touch()
+    status, found = findings(capsys, "--config", config(zm, binary=binary))
+    assert (status, found["start"]["verdict"]) == (1, "FAIL")
+    words = "exit 4: [PLUGIN][ERROR] libx.so: cannot open shared object file" if line else "exit 0"
+    assert f"the worker ends at once, {words}" in found["start"]["found"]
 
 
 def test_what_people_read(zm, capsys):

@@ -15,11 +15,17 @@ from zmtwist import zmconf
 from zmtwist.config import Config, PipelineConfig, ZmNextConfig
 from zmtwist.configfile import ConfigError, load
 from zmtwist.extras import EXTRAS, missing
+from zmtwist.fleet.process import CannotSpawn
+from zmtwist.guard import Guard
 from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.token import BadToken, read_token
+from zmtwist.ops.try_monitor import tried
+from zmtwist.pipeline.compose import compose
 from zmtwist.pipeline.detection import choose
+from zmtwist.pipeline.document import Refusal
+from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.programs import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.settings import Settings, settle
 
@@ -27,6 +33,12 @@ RING_BYTES = 256 * 1024 * 1024
 """The most that one worker's shared memory ring takes (doc/reference/worker.md, Shared memory)."""
 
 ZMDC_SECONDS = 3.0
+START_SECONDS = 1.0
+
+_NOBODYS = Monitor(
+    id=1, function="Mocord", path="rtsp://127.0.0.1:9/", width=640, height=480, storage=Storage(id=0, path="/nowhere")
+)
+"""A monitor whose camera refuses connections: port 9 is nobody's as a rule."""
 
 SHM = "/dev/shm"  # noqa: S108 - it is looked at, not written
 
@@ -87,11 +99,34 @@ def _worker(settings: Settings) -> Iterator[Finding]:
         yield fail("worker", missing, "set [zmnext.worker] binary")
     else:
         yield ok("worker", program.path)
-        yield from _plugins(program, config.pipeline)
+        faults = 0
+        for finding in _plugins(program, config.pipeline):
+            faults += finding.verdict == "FAIL"
+            yield finding
+        if not faults:
+            yield from _start(settings, program)
     if config.share_inference.enabled:
         yield _infer(config)
     if shutil.which("setsid") is None:
         yield fail("setsid", "is not installed", "install util-linux")
+
+
+def _start(settings: Settings, program: Program) -> Iterator[Finding]:
+    """Whether the worker runs on a document as the service makes them: what a plugin needs may be missing although it is there itself."""
+    pipeline, kinds = settings.config.zmnext.pipeline, plugin_kinds(program)
+    document = compose(_NOBODYS, pipeline, plugins=kinds or None)
+    if isinstance(document, Refusal):
+        return  # the detector's finding tells why
+    try:
+        seen, _, _ = tried(program, settings, document, Guard(), START_SECONDS, START_SECONDS)
+    except CannotSpawn as error:
+        yield fail("start", str(error), "run it by hand")
+        return
+    if seen.ended:
+        said = f": {' | '.join(seen.errors)}" if seen.errors else ""
+        yield fail("start", f"the worker ends at once, {seen.ended}{said}", f"ldd {program.directory}/plugins/*/*.so")
+    else:
+        yield ok("start", "the worker runs, and loads what documents ask for")
 
 
 def _infer(config: ZmNextConfig) -> Finding:

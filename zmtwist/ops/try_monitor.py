@@ -126,7 +126,7 @@ def try_monitor(config: str, zm_conf: str, monitor_id: int, seconds: float) -> l
         program = _program(settings)
         if composed.store_root is not None:
             check_store_root(composed.store_root)
-        seen, clips, trial = _tried(program, settings, composed, guard, seconds)
+        seen, clips, trial = tried(program, settings, composed, guard, seconds)
     except CannotSpawn as error:
         return [*findings, fail("worker", str(error), "zmnextctl doctor")]
     findings += judge(seen, clips, trial.looks, trial.triggers, composed.mode, can_measure=VIDEO not in missing())
@@ -151,10 +151,15 @@ def _program(settings: Settings) -> Program:
     return program
 
 
-def _tried(
-    program: Program, settings: Settings, document: Document, guard: Guard, seconds: float
+def tried(
+    program: Program,
+    settings: Settings,
+    document: Document,
+    guard: Guard,
+    seconds: float,
+    patience: float = END_SECONDS,
 ) -> tuple[Seen, list[Measure], Trial]:
-    """Run the trial, and put everything away, whatever happens."""
+    """Run the trial, and put everything away, whatever happens. `patience`: for how long its end is waited for. Raises CannotSpawn."""
     with (
         _Interrupts() as interrupts,
         tempfile.TemporaryDirectory(prefix="zm-try-", ignore_cleanup_errors=True) as directory,
@@ -181,7 +186,7 @@ def _tried(
             try:
                 run.watch(seconds, lambda: interrupts.told)
             finally:
-                run.end(_ENDED_HASTILY if interrupts.told else END_SECONDS)
+                run.end(_ENDED_HASTILY if interrupts.told else patience)
             measures = [] if interrupts.told else _measured(clips)
         finally:
             Path(f"{_RINGS}{worker_id}").unlink(missing_ok=True)

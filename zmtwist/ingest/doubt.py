@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import attrs
+
+from zmtwist.ingest.reconcile_actions import Action, LeaveOpen, monitor_of
 
 HANDFUL = 5
 """Fewer wrong ones than this are never doubted."""
@@ -18,9 +21,9 @@ class Doubt:
     _looked: Counter[int] = attrs.field(factory=Counter, init=False)
     _wrong: Counter[int] = attrs.field(factory=Counter, init=False)
 
-    def looked(self, monitor_id: int, count: int = 1) -> None:
-        """So many more were looked at."""
-        self._looked[monitor_id] += count
+    def looked(self, monitors: Iterable[int]) -> None:
+        """So many more were looked at: the monitor of each."""
+        self._looked.update(monitors)
 
     def wrong(self, monitor_id: int) -> None:
         """One of them is wrong."""
@@ -45,3 +48,14 @@ class Doubt:
             return why, worst
         why = f"storage {root}: {wrong} of {looked} {self.what}: is the right one mounted? Nothing was done about it"
         return why, None
+
+
+def doubted(root: str, *doubts: Doubt) -> list[tuple[str, int | None]]:
+    """What there is against doing anything in this storage (`Doubt.of`)."""
+    return [one for doubt in doubts if (one := doubt.of(root)) is not None]
+
+
+def believed(actions: Sequence[Action], doubts: Sequence[tuple[str, int | None]]) -> list[Action]:
+    """Those of the actions that nothing speaks against. What workers may be recording is theirs, whatever lies there."""
+    alone = {monitor_id for _, monitor_id in doubts}
+    return [one for one in actions if isinstance(one, LeaveOpen) or not alone & {None, monitor_of(one)}]

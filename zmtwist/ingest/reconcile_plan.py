@@ -10,13 +10,14 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from posixpath import basename
 
 import attrs
 
 from zmtwist.ingest.clip import DEFAULT_RATE
 from zmtwist.ingest.clips import RootState
-from zmtwist.ingest.doubt import Doubt
+from zmtwist.ingest.doubt import Doubt, believed, doubted
 from zmtwist.ingest.measure import Measure
 from zmtwist.ingest.ownname import own_name
 from zmtwist.ingest.reconcile_actions import (
@@ -29,7 +30,6 @@ from zmtwist.ingest.reconcile_actions import (
     Plan,
     Report,
     SetAside,
-    monitor_of,
 )
 from zmtwist.ingest.reconcile_scan import Found, Stray
 from zmtwist.ingest.whose import SLACK_US, opened_in, pre_roll_of, tail
@@ -39,6 +39,7 @@ from zmtwist.zm.paths import SECOND
 
 DAY_US = 86_400 * SECOND
 NEAR_US = SLACK_US + SECOND
+OPENED = attrgetter("opened_us")
 
 
 @attrs.frozen
@@ -111,8 +112,7 @@ class _Root:
         self._current = self._current_rows()
         self._taken: dict[int, Stray] = {}
         self._left = self._free_strays()
-        for stray in self._left:
-            self._broken.looked(stray.monitor_id)
+        self._broken.looked(stray.monitor_id for stray in self._left)
 
     def not_there(self) -> str | None:
         """Why nothing is known of this storage, if so."""
@@ -143,13 +143,9 @@ class _Root:
             self._see_row(row, self._taken.get(row.event_id))
         for stray in self._left:
             self._see_stray(stray)
-        doubts = () if self.scene.force else (self._missing.of(self.root), self._broken.of(self.root))
-        for _, monitor_id in filter(None, doubts):
-            left_alone = {monitor_of(action) for action in self.actions} if monitor_id is None else {monitor_id}
-            self.actions = [
-                one for one in self.actions if isinstance(one, LeaveOpen) or monitor_of(one) not in left_alone
-            ]
-        return [why for why, _ in filter(None, doubts)]
+        doubts = [] if self.scene.force else doubted(self.root, self._missing, self._broken)
+        self.actions = believed(self.actions, doubts)
+        return [why for why, _ in doubts]
 
     # Which file belongs to which row
 
@@ -210,8 +206,8 @@ class _Root:
 
     def _near(self, row: LeftRow, left: Sequence[Stray]) -> Sequence[Stray]:
         """Of these, which are in the order of their opening, all that can be the row's, and some more: the others need no look."""
-        earliest, latest = row.start_us - NEAR_US, row.start_us + self._pre_roll(row.monitor_id) + NEAR_US
-        return left[bisect_left(left, earliest, key=_opening) : bisect_right(left, latest, key=_opening)]
+        earliest, latest = row.start_us - NEAR_US, row.start_us + self._longest(row.monitor_id) + NEAR_US
+        return left[bisect_left(left, earliest, key=OPENED) : bisect_right(left, latest, key=OPENED)]
 
     def _off(self, row: LeftRow, opened_us: int) -> int:
         """How far from the row's own opening that is. One that was made of a clip begins with it."""
@@ -299,7 +295,7 @@ class _Root:
             )
             return
         clip = self._clip_of(row)
-        self._missing.looked(row.monitor_id, row.has_clip)
+        self._missing.looked([row.monitor_id] * row.has_clip)
         if row.event_id in self._current:
             self.actions.append(LeaveOpen(row))
             return
@@ -402,7 +398,3 @@ class _Root:
     def _aside(self, found: Found, monitor_id: int) -> SetAside:
         root = found.root if isinstance(found, Stray) else self.root
         return SetAside(found, root, monitor_id, "it holds no picture" if found.size else "it is empty")
-
-
-def _opening(stray: Stray) -> int:
-    return stray.opened_us

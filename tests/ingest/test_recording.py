@@ -122,6 +122,15 @@ def test_a_few_refused_frames_are_no_matter(recorded):
     assert recorded.reason is None
 
 
+def test_between_two_clips_there_is_none_for_a_moment(recorded):
+    recorded.film(30, grows=40_000)
+    recorded.clip.unlink()
+    recorded.film(OPENS_SECONDS - LOOK_SECONDS)
+    assert recorded.reason is None
+    recorded.film(2 * LOOK_SECONDS)
+    assert recorded.reason == "frames come, but no clip is begun; are its keyframes larger than 1 MiB?"
+
+
 def test_no_clip_at_all(recorded):
     recorded.film(OPENS_SECONDS)
     assert recorded.reason is None

@@ -86,6 +86,8 @@ class _Camera:
     frames_per_second: float = 0.0
     bytes_per_second: float = 0.0
     file: ClipFile | None = None
+    seen_at: float = float("-inf")
+    """When there was a file the last time: between two clips, and while one is renamed, there is none for a moment."""
     refused: deque[float] = attrs.field(factory=lambda: deque(maxlen=1000))
     failing: Failing | None = None
 
@@ -109,7 +111,7 @@ def judge(camera: _Camera, wanted: Wanted, session: Session, now: float, wall_us
     file = camera.file
     if wanted.continuous or recording:
         if file is None:
-            waited = now - camera.moving_since
+            waited = now - max(camera.moving_since, camera.seen_at)
             if not wanted.continuous or waited <= OPENS_SECONDS:
                 return None
             hint = why or "; are its keyframes larger than 1 MiB?"
@@ -258,6 +260,8 @@ class RecordingWatch:
             if camera is None or wanted is None:
                 continue
             file = files.get(monitor_id)
+            if file is not None:
+                camera.seen_at = now
             if file is None or not file.same(camera.file):
                 camera.file = None if file is None else attrs.evolve(file, since=now)
             self._tell(monitor_id, camera, judge(camera, wanted, self._session(monitor_id), now, wall_us), now)

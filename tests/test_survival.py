@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
@@ -37,11 +37,11 @@ TUNING = {"ZM_CORE_SIM": "fps=10,gop=0.1,size=640x480"}
 class Service:
     """`twistd zmnext` on an installation; its log in a file."""
 
-    def __init__(self, zm: Installation, number: int) -> None:
+    def __init__(self, zm: Installation, number: int, twistd: Sequence[str] = (str(TWISTD),)) -> None:
         self.log_path = zm.directory / f"log-{number}"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [str(TWISTD), "-n", "--pidfile=", "zmnext", "--config", str(zm.directory / "zmnext.toml")],
+                [*twistd, "-n", "--pidfile=", "zmnext", "--config", str(zm.directory / "zmnext.toml")],
                 cwd=zm.directory,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -62,6 +62,8 @@ class Service:
 class Scene:
     """An installation, and every service that was started on it."""
 
+    twistd: Sequence[str] = (str(TWISTD),)
+
     def __init__(self, directory: Path) -> None:
         self.zm = Installation.make(directory)
         self.services: list[Service] = []
@@ -74,7 +76,7 @@ class Scene:
         (self.zm.directory / "zmnext.toml").write_text(text)
 
     def start(self) -> Service:
-        self.services.append(Service(self.zm, len(self.services)))
+        self.services.append(Service(self.zm, len(self.services), self.twistd))
         return self.services[-1]
 
     def worker(self, n: int) -> int:

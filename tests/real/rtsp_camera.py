@@ -117,20 +117,26 @@ class Camera:
         given = self.given
         group = max(1, round(given.fps * given.gop))
         caps = f"video/x-raw,format=I420,width={picture.width},height={picture.height},framerate={given.fps}/1"
-        source = f"appsrc name=source is-live=true format=time do-timestamp=true caps={caps}"
+        # A client asks for a place in time when it plays. Where there is sound, whose source has such places, the picture must agree.
+        source = f"appsrc name=source is-live=true format=time do-timestamp=true stream-type=seekable caps={caps}"
         if given.codec == "h265":
             coder = f"x265enc speed-preset=ultrafast tune=zerolatency key-int-max={group} ! h265parse ! rtph265pay name=pay0"
         else:
             rate = f"bitrate={given.kbit}" if given.kbit else "pass=quant quantizer=24"
-            delay = f"bframes={given.bframes} b-adapt=false" if given.bframes else "tune=zerolatency"
+            # Left to choose, the encoder takes a profile without B-frames, since the payloader names none.
+            delay, profile = "tune=zerolatency", ""
+            if given.bframes:
+                delay, profile = f"bframes={given.bframes} b-adapt=false", " ! video/x-h264,profile=main"
             coder = (
                 f"x264enc speed-preset=ultrafast threads=1 key-int-max={group} option-string=scenecut=0 {rate} {delay}"
-                " ! rtph264pay config-interval=-1 name=pay0"
+                f"{profile} ! rtph264pay config-interval=-1 name=pay0"
             )
         return f"( {source} ! {coder} pt=96 {AUDIO[given.audio]} )"
 
     def _configured(self, factory: Any, media: Any, picture: Picture) -> None:
-        self.sources[media] = (media.get_element().get_child_by_name("source"), picture)
+        source = media.get_element().get_child_by_name("source")
+        source.connect("seek-data", lambda source, place: True)
+        self.sources[media] = (source, picture)
         media.connect("unprepared", lambda media: self.sources.pop(media, None))
 
     def _pump(self) -> bool:

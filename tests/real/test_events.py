@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -71,8 +70,7 @@ def test_an_events_times_are_those_in_the_picture(trial: Trial, camera: Cameras,
     rests = yard.does("motion off")
     wait_for(lambda: any(event["EndDateTime"] for event in trial.zm.events()), f"an end: {trial.log()}", 40)
     shot = trial.zm.clip(trial.zm.events()[0]).with_name("alarm.jpg")
-    busy = 2 * (os.cpu_count() or 1)
-    wait_for(lambda: shot.exists() or os.getloadavg()[0] > busy, "a picture of the alarm", 60)
+    wait_for(shot.exists, "a picture of the alarm", 60)
     clip = trial.ends()[0]
     event, frames = clip.event, trial.zm.frames(clip.event["Id"])
     start = datetime.fromisoformat(event["StartDateTime"]).timestamp()
@@ -87,10 +85,12 @@ def test_an_events_times_are_those_in_the_picture(trial: Trial, camera: Cameras,
     assert 0 <= (clip.frames[first[0] - 1].wall or 0) - moves < 0.6
     assert abs((clip.frames[last[0] - 1].wall or 0) - rests) < 0.6
     assert abs(wall_at(clip, float(first[2])) - moves) < 0.6
-    if not shot.exists():
-        pytest.skip("all is well but for the pictures, which are not made on a host that has so much to do")
     alarm = read_jpeg(shot)
     assert alarm is not None and moves <= alarm <= rests + 0.3
+    # It is of the first of those frames that have the highest score.
+    best = max(alarms, key=lambda frame: (frame[3], -frame[0]))
+    figure(f"gop_{gop}_alarm_jpg_off_its_frame", abs(alarm - (clip.frames[best[0] - 1].wall or 0)))
+    assert abs(alarm - (clip.frames[best[0] - 1].wall or 0)) < 0.25
 
 
 def read_jpeg(path: Path) -> float | None:

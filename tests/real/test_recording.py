@@ -105,6 +105,28 @@ def test_a_workers_memory_is_bounded_and_a_change_of_worker_leaves_no_hole(trial
     trial.frames_fit(clips)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [("--bframes", "2"), ("--codec", "h265", "--audio", "aac"), ("--audio", "mulaw")],
+    ids=["bframes", "h265_aac", "h264_mulaw"],
+)
+def test_rows_fit_the_clips_of_any_camera(trial: Trial, camera: Cameras, kind: tuple[str, ...]) -> None:
+    monitor = trial.watch(camera(*BUSY, *kind), SectionLength=8)
+    trial.service()
+    wait_for(lambda: trial.monitor(monitor)["state"] == "LIVE", trial.log(), 40)
+    time.sleep(25)
+    told = str(trial.says("why", monitor)["line"])
+    clips = trial.ends()
+    assert len(clips) >= 2
+    trial.frames_fit(clips)
+    recorded = sum(len(clip.frames) for clip in clips) / sum(clip.event["Length"] for clip in clips)
+    figure(f"{kind[0]}_{kind[1]}_frames_a_second", recorded)
+    assert all(abs(clip.event["Length"] - trial.length(clip)) < 0.3 for clip in clips)
+    # The published worker can't write B-frames; that must be told.
+    assert ("NOT RECORDING" in told) is ("--bframes" in kind), told
+    assert (recorded > 9) is ("--bframes" not in kind)
+
+
 def test_a_plain_service_says_what_it_has(trial: Trial, camera: Cameras) -> None:
     monitor = trial.watch(camera(*BUSY))
     trial.service()

@@ -14,13 +14,23 @@ from random import SystemRandom
 from typing import Any
 
 import attrs
+import av
 
 from tests.real.picture import Shown, shown
 from tests.test_survival import Scene, Service
 from tests.waiting import wait_for
+from zmtwist.fleet.launch import rings
 
 CTL = Path(sys.executable).with_name("zmnextctl")
 CAMERA = Path(__file__).with_name("rtsp_camera.py")
+
+
+PATIENT = """
+from twisted.scripts.twistd import run
+from zmtwist.ingest import thumbnails
+thumbnails.MOST_LOAD = 1e6
+run()
+"""
 
 
 class Camera:
@@ -65,7 +75,9 @@ class Clip:
 
 class Trial(Scene):
     """An installation whose workers are real, and every service that was started on it. Its monitors' ids are its own: a worker's ring in
-    shared memory is known by that id alone, on the whole host."""
+    shared memory is known by that id alone, on the whole host. Pictures of events are made however much the host has to do."""
+
+    twistd = (sys.executable, "-c", PATIENT)
 
     def __init__(self, directory: Path, core: Path) -> None:
         super().__init__(directory)
@@ -111,13 +123,20 @@ class Trial(Scene):
         return self.services[-1].log[-6000:]
 
     def rings(self) -> list[Path]:
-        return [Path(f"/dev/shm/zm_shmring_{number}") for number in self.monitors]
+        return [Path(f"/dev/shm/zm_shmring_{ring}") for number in self.monitors for ring in rings(number)]
 
     def monitor(self, number: int) -> dict[str, Any]:
         """What the service says of a monitor."""
         nothing = {"id": number, "state": "", "capture_fps": None}
         said = self.says("monitors").get("monitors", [])  # none while the service does not answer yet
         return next((each for each in said if each["id"] == number), nothing)
+
+    def length(self, clip: Clip) -> float:
+        """Seconds from the first to the end of the last frame of the file."""
+        with av.open(str(self.zm.clip(clip.event))) as container:
+            stream = container.streams.video[0]
+            at = sorted(float(p.pts * stream.time_base) for p in container.demux(stream) if p.pts is not None)
+        return at[-1] - at[0]
 
     def recording(self, monitor: int, seconds: float = 40) -> None:
         """Wait until the monitor's clip grows; a worker writes 256 KiB at a time."""

@@ -165,11 +165,11 @@ class Machine:
             if self.world.living(monitor_id):
                 self.world.never(f"monitor {monitor_id} is held, and has a worker")
 
-    def recover(self) -> None:
+    def recover(self, *, force: bool) -> None:
         """An operator has it looked for what the last days have left, once that can be asked for."""
         self._until(lambda: self.fleet is not None, STOP_SECONDS, "a start has not ended")
         if self.service is not None and self.service.recovery is not None:
-            self.service.recovery.recover()
+            self.service.recovery.recover(force=force)
 
     def release(self) -> None:
         """An operator ends all holds, those as well that were not answered for."""

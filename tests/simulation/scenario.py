@@ -102,7 +102,8 @@ class Simulation:
             self._start()
         if replaced or world.failed_over:
             for machine in self.machines:
-                machine.recover()
+                # What was recorded in an empty directory is missing, and may be most of what is looked for: then a person must say so.
+                machine.recover(force=replaced)
         self._settle()
         if not world.violations:
             self._stop()

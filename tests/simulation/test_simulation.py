@@ -23,6 +23,7 @@ FOUND = (
     702915,  # a camera went while its worker was not heard
     700771,  # a replica had lost the frame of the highest score
     730606,  # that a frame was refused was logged before a save, and read after it
+    733222,  # most clips of a storage were missing, which only a person can tell to be right
     733292,  # a save of before a power cut named a file that was another clip's by then
     731487,  # a clip was moved while it was recorded: another disk was there, where its name was free
     *(730064, 731560),  # a row was taken for that of another clip, which was being recorded, and had none

@@ -245,7 +245,7 @@ def test_it_is_nowhere(scene: Scene) -> None:
     told = dict(scene.seen)
     assert b"cannot open [" in told[f"zmnextctl logs {TALKER}"]
     assert b"exit 3: [PLUGIN][ERROR] refused" in told["zmnextctl try 4 --seconds 3"]
-    assert b"connects" in told["zmnextctl try 1 --seconds 3"]
+    assert b"connected: its first frame" in told["zmnextctl try 1 --seconds 3"]
     assert b"***" in told["table Events"] and b"***" in told["table Tags"] and b"***" in told["table Event_Data"]
     assert any(b"***" in what for where, what in scene.seen if where.startswith("MQTT"))
     assert b"***" in told[f"GET /api/monitors/{TALKER}"]

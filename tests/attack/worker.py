@@ -1,4 +1,4 @@
-"""A worker that records text files and notes how long its openings wait for their event; or one that attacks, as a test wishes.
+"""A worker that records clips of one picture and notes how long its openings wait for their event; or one that attacks, as a test wishes.
 
 It has the real one's command line, socket and handshake. `ATTACK_<monitor>` names a function `module:function` that takes the `Worker` in
 place of `record` when the file `ATTACK_GO` is there; `ATTACK_LOG` is where each assignment's latency is noted: a line `monitor seconds`.
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.waiting import wait_for
+from zmtwist.sim.video import placeholder
 from zmtwist.wire.details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 from zmtwist.wire.encode import encode_bye, encode_event, encode_hello, encode_media, encode_response, encode_stats
 from zmtwist.wire.frames import HEADER, MIN_LENGTH
@@ -32,6 +33,8 @@ STATS_FRAMES = 50
 """Between two STATS: as the real one, every 5 s."""
 
 H264 = 27
+VOID = b"\xec\x81\x00"
+"""What players pass over in a Matroska file."""
 PICTURE = b"\x00\x00\x00\x01\x65" + bytes(200)
 
 
@@ -106,7 +109,7 @@ class Worker:
                     self.open()
                 assert self._clip is not None
                 with self._clip.path.open("ab") as file:
-                    file.write(b"%d\n" % number)
+                    file.write(VOID)
             time.sleep(FRAME_SECONDS)
 
     @property
@@ -126,7 +129,7 @@ class Worker:
             if not path.exists():
                 break
             path = day / f"{name}-{number}.mkv"
-        path.touch()
+        path.write_bytes(placeholder(CLIP_SECONDS * 1000))
         token = f"{self.monitor_id}-{os.getpid()}-{self._clips}"
         self._clip = Clip(token, path)
         detail = {"event": "RecordingOpening", "clip_token": token, "trigger": trigger}

@@ -31,7 +31,7 @@ from zmtwist.config import (
 from zmtwist.ops.address import local_endpoint
 from zmtwist.ops.mqtt.broker import broker_of
 from zmtwist.pipeline.mqtt import parse_broker
-from zmtwist.redact import mask
+from zmtwist.untrusted.redact import mask
 from zmtwist.zm.url import parse_url
 
 # What a value must also pass, beside its class's own validators. The URLs hold secrets: their parsers never quote what they were given.

@@ -13,13 +13,13 @@ from twisted.logger import Logger
 
 from zmtwist.config import MonitorOverride, WorkerConfig
 from zmtwist.durable import durable_write
-from zmtwist.guard import Guards
 from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import GraphText
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.programs import find_worker, plugin_kinds
 from zmtwist.settings import Settings
+from zmtwist.untrusted.guard import Guards
 
 _LONGEST_FILE = 65_536
 

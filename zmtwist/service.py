@@ -21,7 +21,6 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.budget import Budgets
 from zmtwist.documents import composer, digest_key
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.debris import end_survivors
@@ -35,7 +34,6 @@ from zmtwist.fleet.lock import LockFile, say_that_it_ends, take_service_lock
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.fleet.zmdc import Zmdc
-from zmtwist.guard import Guards
 from zmtwist.ingest.given import highest_given
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import options_of
@@ -52,6 +50,8 @@ from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.recorder import triggered_lead
 from zmtwist.reread import taken
 from zmtwist.settings import Settings
+from zmtwist.untrusted.budget import Budgets
+from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 from zmtwist.zm.catalog import Catalog

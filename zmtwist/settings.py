@@ -9,7 +9,7 @@ import attrs
 
 from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load, parse
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
 from zmtwist.zm.url import DatabaseUrl, from_zm_conf, parse_url
 
 __all__ = ["ConfigError", "Settings", "api_endpoint", "load", "parse", "settle", "token_file"]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from zmtwist.fleet import lines
 from zmtwist.fleet.lines import KeptLines, LineSplitter, Opening
-from zmtwist.guard import Guard
+from zmtwist.untrusted.guard import Guard
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=8))

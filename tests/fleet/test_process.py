@@ -16,14 +16,14 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from tests.waiting import until
-from zmtwist.budget import Budget, Kind
 from zmtwist.config import Level
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import of_monitor
 from zmtwist.fleet.process import CannotSpawn, Child, Command
-from zmtwist.guard import Guard
+from zmtwist.untrusted.budget import Budget, Kind
+from zmtwist.untrusted.guard import Guard
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from tests.ingest.places import place_in
 from zmtwist.changes import AddData
-from zmtwist.guard import Guard
 from zmtwist.ingest.assets import AssetsInvalid, look
 from zmtwist.ingest.synopses import Synopses
+from zmtwist.untrusted.guard import Guard
 from zmtwist.wire.details import ReviewAssets
 
 MANIFEST = {

@@ -17,11 +17,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.waiting import until
-from zmtwist.budget import Budgets
 from zmtwist.configfile import parse
 from zmtwist.fleet.status import State, Transition
 from zmtwist.ops.server import ApiService
 from zmtwist.settings import settle
+from zmtwist.untrusted.budget import Budgets
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from zmtwist.guard import leaving
 from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ops.show import status_lines
 from zmtwist.ops.view import recovery_view
+from zmtwist.untrusted.guard import leaving
 
 
 def lines(figures: RecoveryFigures | None) -> list[str]:

@@ -4,10 +4,10 @@ import pytest
 
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.guard import leaving
 from zmtwist.ingest.health import Health, StreamHealth, Trouble
 from zmtwist.ops.view import health_view, why_view
 from zmtwist.ops.why import absent, advise
+from zmtwist.untrusted.guard import leaving
 
 SECOND = 1_000_000
 

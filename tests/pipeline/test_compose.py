@@ -18,7 +18,7 @@ from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import GraphText
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
-from zmtwist.redact import Redactor
+from zmtwist.untrusted.redact import Redactor
 
 DOCUMENTS = Path(__file__).parent.parent / "data" / "documents"
 

@@ -24,9 +24,9 @@ import msgspec
 
 from tests.wire.test_details import KINDS
 from zmtwist.changes import AddData, Change
-from zmtwist.guard import Guard
 from zmtwist.ingest.options import Options
 from zmtwist.ingest.session import Session
+from zmtwist.untrusted.guard import Guard
 from zmtwist.wire.encode import encode_event
 from zmtwist.wire.frames import HEADER, MIN_LENGTH, FrameDecoder, UntrustedStream
 from zmtwist.wire.guarded import guarded_event, guarded_response

@@ -10,8 +10,8 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from tests.wire.doubles import KeepingSink
-from zmtwist.guard import Guard
 from zmtwist.interfaces import ILinkSink
+from zmtwist.untrusted.guard import Guard
 from zmtwist.wire.details import (
     Detail,
     DetectedObject,

@@ -8,7 +8,6 @@ from typing import TypeVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from zmtwist.budget import Budget
 from zmtwist.fleet.adopt import Adopted, Stranger, Survivor, find_survivor
 from zmtwist.fleet.debris import clear, clear_heir
 from zmtwist.fleet.launch import prepare, worker_post
@@ -19,9 +18,10 @@ from zmtwist.fleet.post import Post
 from zmtwist.fleet.process import CannotSpawn, Child, Command, Reports
 from zmtwist.fleet.record import Record, write_record
 from zmtwist.fleet.run import Hears, Run, Surroundings
-from zmtwist.guard import Guard
 from zmtwist.interfaces import ILinkSink
 from zmtwist.pipeline.document import Document
+from zmtwist.untrusted.budget import Budget
+from zmtwist.untrusted.guard import Guard
 
 T = TypeVar("T")
 

@@ -15,7 +15,6 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.budget import Budgets
 from zmtwist.fleet.adopt import CannotLeave, Survivor
 from zmtwist.fleet.camera import Connect, connect_by
 from zmtwist.fleet.composing import Composing
@@ -36,10 +35,11 @@ from zmtwist.fleet.status import IDLE, InferenceStatus, State, Transition, Worke
 from zmtwist.fleet.storages import OnDisk, Storages
 from zmtwist.fleet.watching import Watchdog
 from zmtwist.fleet.worker import Worker
-from zmtwist.guard import Guards
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.untrusted.budget import Budgets
+from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
 

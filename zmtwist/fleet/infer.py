@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from zmtwist.budget import Budget
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt_process, fill, spawn_child, write_down
 from zmtwist.fleet.debris import clear_post, infer_survivor
@@ -33,8 +32,9 @@ from zmtwist.fleet.process import KEPT_LINES, CannotSpawn, Command
 from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.run import Process, Surroundings
 from zmtwist.fleet.status import Change, InferenceStatus, State
-from zmtwist.guard import Guard
 from zmtwist.programs import INFER, Program, environment_for, find_infer
+from zmtwist.untrusted.budget import Budget
+from zmtwist.untrusted.guard import Guard
 
 PROBE_SECONDS = 0.25
 """Between two looks whether its socket answers, while that has not."""

@@ -10,7 +10,7 @@ from typing import Literal
 import attrs
 
 from zmtwist.config import Level
-from zmtwist.guard import LINE, Guard
+from zmtwist.untrusted.guard import LINE, Guard
 
 LINE_BYTES = 16_384
 """The longest line that is looked at: the guard wants to see more than it shows, so that a cut never leaves half a secret."""

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import attrs
 
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
 
 SERVICE_LOCK = "zmnext.lock"
 

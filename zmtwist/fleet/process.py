@@ -15,7 +15,6 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from zmtwist.budget import Budget, Kind, Together
 from zmtwist.config import LEVELS, Level
 from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.leash import LEASH_FD, Leash
@@ -33,7 +32,8 @@ from zmtwist.fleet.lines import (
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.post import Whose
 from zmtwist.fleet.procfs import LOCK_FD
-from zmtwist.guard import LINE, Guard
+from zmtwist.untrusted.budget import Budget, Kind, Together
+from zmtwist.untrusted.guard import LINE, Guard
 
 KEPT_LINES = 100
 

@@ -13,17 +13,17 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.budget import Budgets, Together
 from zmtwist.fleet.camera import Connect
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.policy import FROZEN_SECONDS, Exit, Phase, Signs, sample_interval
 from zmtwist.fleet.procfs import Processes
 from zmtwist.fleet.status import Transition
 from zmtwist.fleet.storages import Storages
-from zmtwist.guard import Guards
 from zmtwist.interfaces import IEventSink, ILinkObserver, ILinkSink
 from zmtwist.pipeline.capture import MAIN_STREAM
 from zmtwist.pipeline.document import Document
+from zmtwist.untrusted.budget import Budgets, Together
+from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.guarded import GuardedSink, guarded_response
 from zmtwist.wire.link import LinkStatus
 from zmtwist.wire.messages import Response

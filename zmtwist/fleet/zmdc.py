@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
 
 REPLY_SECONDS = 10.0
 """How long an answer is waited for. zmdc.pl looks at its socket about once a second, and longer only while its database is away."""

@@ -1,4 +1,4 @@
-"""What of a worker's is taken, and what is held back, by its monitor's budget (`zmtwist.budget`). Pure; the time comes in.
+"""What of a worker's is taken, and what is held back, by its monitor's budget (`zmtwist.untrusted.budget`). Pure; the time comes in.
 
 An event of a plugin is held back as a whole, before anything is made of it, so that rows and the figures beside them always agree. A clip
 whose opening or save is held back is no clip lost: the worker keeps it under a name of its own, and recovery makes its row later.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zmtwist.budget import Budget, Kind
 from zmtwist.changes import AddData, AddFrame, AddTag, Change, OpenEvent, UpdateEvent
+from zmtwist.untrusted.budget import Budget, Kind
 from zmtwist.wire.details import (
     Lifecycle,
     RawDetail,

@@ -16,9 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from zmtwist.budget import UNLIMITED, Budgets
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
-from zmtwist.guard import Guards
 from zmtwist.happenings import EventOpened
 from zmtwist.ingest.activity import MOTION_GATE_DOWNSCALE
 from zmtwist.ingest.admission import heard, opens, paid
@@ -43,6 +41,8 @@ from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.untrusted.budget import UNLIMITED, Budgets
+from zmtwist.untrusted.guard import Guards
 from zmtwist.waiting import ended
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS, RecordingSaved
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of

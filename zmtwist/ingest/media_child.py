@@ -20,9 +20,9 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from zmtwist.guard import MESSAGE, Guard
 from zmtwist.ingest.media_program import CLIP, LENGTH, framed
 from zmtwist.programs import BASE_ENVIRONMENT
+from zmtwist.untrusted.guard import MESSAGE, Guard
 
 LONGEST_ANSWER = 32 << 20
 LAST_WORDS = 1000

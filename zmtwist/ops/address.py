@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from zmtwist.whole import whole as number
+from zmtwist.untrusted.integers import whole as number
 
 LONGEST_SOCKET_PATH = 107
 """Bytes that the kernel takes as a UNIX socket's path (sun_path, less its end)."""

@@ -23,7 +23,7 @@ from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.pages import Pages
 from zmtwist.ops.places import Limits
 from zmtwist.ops.stream import Streams
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.recent import USUAL
 

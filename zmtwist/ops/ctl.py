@@ -24,9 +24,9 @@ from zmtwist.ops.client import Client, Refused, Unreachable
 from zmtwist.ops.completion import SHELLS
 from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.show import findings_lines
-from zmtwist.redact import clean
 from zmtwist.settings import ConfigError, api_endpoint, load, token_file
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
+from zmtwist.untrusted.redact import clean
 
 OK, FAILED, USAGE, UNREACHABLE, NO_MONITOR, FORBIDDEN = range(6)
 

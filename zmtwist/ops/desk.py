@@ -34,7 +34,7 @@ from zmtwist.ops.view import (
 )
 from zmtwist.ops.why import NO_SUCH, absent
 from zmtwist.pipeline.document import Document
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.recent import Wish, recent_events
 

@@ -16,7 +16,6 @@ from zmtwist.config import Config, PipelineConfig, ZmNextConfig
 from zmtwist.configfile import ConfigError, load
 from zmtwist.extras import EXTRAS, missing
 from zmtwist.fleet.process import CannotSpawn
-from zmtwist.guard import Guard
 from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
@@ -28,6 +27,7 @@ from zmtwist.pipeline.document import Refusal
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.programs import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.settings import Settings, settle
+from zmtwist.untrusted.guard import Guard
 
 RING_BYTES = 256 * 1024 * 1024
 """The most that one worker's shared memory ring takes (doc/reference/worker.md, Shared memory)."""

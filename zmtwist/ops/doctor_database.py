@@ -13,8 +13,8 @@ from zmtwist.fleet.policy import unwanted_reason
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.site import site_of
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.redact import mask
 from zmtwist.settings import Settings
+from zmtwist.untrusted.redact import mask
 from zmtwist.zm.catalog import Reading, read
 from zmtwist.zm.clock import compare, hours, offset_at
 from zmtwist.zm.connect import connector_for

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import attrs
 from twisted.logger import Logger
 
-from zmtwist.guard import leaving
 from zmtwist.ops.view import happening_view
-from zmtwist.whole import whole
+from zmtwist.untrusted.guard import leaving
+from zmtwist.untrusted.integers import whole
 
 KEPT = 1000
 """Entries kept for listeners that come back: a browser that lost its connection for a minute misses nothing."""

@@ -26,8 +26,8 @@ from zmtwist.ingest.clips import root_state
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
 from zmtwist.ingest.whose import tail
 from zmtwist.ops.site import site_of
-from zmtwist.redact import mask
 from zmtwist.settings import Settings, settle
+from zmtwist.untrusted.redact import mask
 from zmtwist.zm.catalog import read
 from zmtwist.zm.connect import Connection, connector_for
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql

@@ -11,11 +11,11 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from zmtwist.guard import leaving
 from zmtwist.ops.connections import Connection
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.places import Caller, Places
-from zmtwist.whole import whole
+from zmtwist.untrusted.guard import leaving
+from zmtwist.untrusted.integers import whole
 
 MOST_BODY = 16 * 1024
 """Bytes of a request's body that are taken; no request needs one at all."""

@@ -12,12 +12,12 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from zmtwist.extras import VIDEO, missing
-from zmtwist.guard import MESSAGE, Guard
 from zmtwist.ingest.media_child import ChildEnded, command, spawn
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.fragments import Fragment, Made, Unit
 from zmtwist.ops.muxer import Asked, Muxer
 from zmtwist.ops.viewer import Viewer
+from zmtwist.untrusted.guard import MESSAGE, Guard
 from zmtwist.wire.messages import Hello, Keyframe, Media
 from zmtwist.wire.video import VideoLink, VideoSink
 

@@ -19,7 +19,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from zmtwist._version import __version__
-from zmtwist.budget import Kind
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.latency import Latencies
@@ -29,6 +28,7 @@ from zmtwist.ops.figures import Figures
 from zmtwist.ops.lag import Lag
 from zmtwist.ops.recovery import KINDS
 from zmtwist.ops.running import Running
+from zmtwist.untrusted.budget import Kind
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 

@@ -20,8 +20,8 @@ from twisted.logger import Logger
 
 from zmtwist.fleet.status import State
 from zmtwist.ops.running import Running
-from zmtwist.redact import mask
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
+from zmtwist.untrusted.redact import mask
 
 LOOK_SECONDS = 2.0
 """Between two looks at what there is to tell."""

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from zmtwist.budget import Budgets
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.untrusted.budget import Budgets
 from zmtwist.zm.pool import Database
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from zmtwist.ops.table import table
-from zmtwist.redact import clean
+from zmtwist.untrusted.redact import clean
 
 Answer = Mapping[str, Any]
 

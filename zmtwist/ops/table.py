@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zmtwist.redact import clean
+from zmtwist.untrusted.redact import clean
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -28,7 +28,6 @@ from zmtwist.fleet.launch import check_directory, check_store_root
 from zmtwist.fleet.lines import KeptLines, LineSplitter, last_errors, level
 from zmtwist.fleet.policy import Exit, unwanted_reason
 from zmtwist.fleet.process import KEPT_LINES, CannotSpawn, launch_chain
-from zmtwist.guard import NAME, Guard, Guards
 from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.fsck import CannotCheck, looking
@@ -38,6 +37,7 @@ from zmtwist.pipeline.document import Document, Refusal, dump
 from zmtwist.pipeline.graph import DETECTORS, Node, walk
 from zmtwist.programs import Program, environment_for, find_worker
 from zmtwist.settings import Settings
+from zmtwist.untrusted.guard import NAME, Guard, Guards
 from zmtwist.wire.encode import encode_subscribe
 from zmtwist.wire.frames import FrameDecoder, UntrustedStream
 from zmtwist.wire.messages import Subscribe

@@ -23,7 +23,7 @@ from zmtwist.ops.show import (
     recovery_lines,
     status_lines,
 )
-from zmtwist.redact import clean
+from zmtwist.untrusted.redact import clean
 
 RECOVERY_SECONDS = 3600.0
 """Many clips may have to be read from end to end."""

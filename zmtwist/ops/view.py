@@ -1,4 +1,4 @@
-"""What operators are shown, as plain JSON-able values. Pure; `guard.leaving` makes JSON of them."""
+"""What operators are shown, as plain JSON-able values. Pure; `untrusted.guard.leaving` makes JSON of them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import attrs
 
 from zmtwist.pipeline.document import Unfit
-from zmtwist.redact import is_secret, secrets_in
+from zmtwist.untrusted.redact import is_secret, secrets_in
 
 SCHEMES: Final = frozenset(
     {"rtsp", "rtsps", "rtspu", "http", "https", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt", "mms"}

@@ -30,7 +30,7 @@ from zmtwist.pipeline.mqtt import Broker, mqtt_node, parse_broker
 from zmtwist.pipeline.privacy import is_private, masked_tree
 from zmtwist.pipeline.recorder import lead_of, store_node
 from zmtwist.pipeline.zones import Area, including, parse_zones
-from zmtwist.redact import Redactor, mask
+from zmtwist.untrusted.redact import Redactor, mask
 
 MOST_CORNERS = 200
 """Of a monitor's zones together: what they leave out is reckoned in a time that grows with the square of this."""

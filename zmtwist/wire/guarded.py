@@ -15,8 +15,8 @@ import msgspec
 from msgspec.structs import replace
 from zope.interface import implementer
 
-from zmtwist.guard import LINE, MESSAGE, NAME, PATH, Guard
 from zmtwist.interfaces import ILinkSink
+from zmtwist.untrusted.guard import LINE, MESSAGE, NAME, PATH, Guard
 from zmtwist.wire.details import Detail, RawDetail, RecordingOpening
 from zmtwist.wire.messages import Event, Hello, Response
 

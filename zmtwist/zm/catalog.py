@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from zmtwist.interfaces import ICatalog
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
 from zmtwist.zm.columns import MONITOR, SCHEMES, STORAGE, ZONE, Columns, Unreadable, converted, text
 from zmtwist.zm.dialect import Sql
 from zmtwist.zm.errors import UnknownServer

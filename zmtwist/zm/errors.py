@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymysql
 
-from zmtwist.redact import mask
+from zmtwist.untrusted.redact import mask
 
 if TYPE_CHECKING:
     from zmtwist.zm.paths import EventPlace

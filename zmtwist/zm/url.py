@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import attrs
 
-from zmtwist.whole import whole
+from zmtwist.untrusted.integers import whole
 
 MYSQL_PORT = 3306
 

@@ -13,7 +13,7 @@ from zmtwist.fleet.fleet import NotInFleet
 from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ops.running import Running
 from zmtwist.ops.table import table
-from zmtwist.redact import mask
+from zmtwist.untrusted.redact import mask
 from zmtwist.zm.dialect import Sql
 from zmtwist.zm.pool import Database
 

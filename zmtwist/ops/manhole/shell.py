@@ -23,7 +23,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from zmtwist.ops.manhole.keys import AuthorizedKeys, fingerprint
-from zmtwist.redact import mask
+from zmtwist.untrusted.redact import mask
 
 LOGIN_SECONDS = 60
 ATTEMPTS = 6

@@ -7,11 +7,11 @@ from typing import Any
 import attrs
 
 from zmtwist.fleet.status import WorkerStatus
-from zmtwist.guard import leaving
 from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ingest.underway import UnderWay
 from zmtwist.ops.view import at
-from zmtwist.whole import whole
+from zmtwist.untrusted.guard import leaving
+from zmtwist.untrusted.integers import whole
 
 ONLINE, OFFLINE = b"online", b"offline"
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zmtwist.guard import LINE, NAME, Guard, Guards, leaving
-from zmtwist.redact import MASK, clean
+from zmtwist.untrusted.guard import LINE, NAME, Guard, Guards, leaving
+from zmtwist.untrusted.redact import MASK, clean
 
 SECRET = st.text(min_size=4, max_size=24).map(lambda text: f"Kw{text}9z")
 PIECES = st.lists(

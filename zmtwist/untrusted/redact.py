@@ -2,7 +2,7 @@
 
 Two nets. `Redactor` knows the secrets of one monitor and replaces them wherever they stand, in every spelling that they may have been
 given on their way. `mask` knows none and hides what has the shape of a credential. Both take time linear in the text, whatever it holds.
-`guard` says which texts pass them, and where.
+`untrusted.guard` says which texts pass them, and where.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from zmtwist.spellings import found_in, needles
+from zmtwist.untrusted.spellings import found_in, needles
 
 MASK: Final = "***"
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from zmtwist.redact import MASK, UNSEEN, Redactor, clean, mask
+from zmtwist.untrusted.redact import MASK, UNSEEN, Redactor, clean, mask
 
 LINE: Final = 1_000
 """Characters of a worker's log line, or of a sentence of its plugins."""

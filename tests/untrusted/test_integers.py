@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.whole import MOST_DIGITS, whole
+from zmtwist.untrusted.integers import MOST_DIGITS, whole
 
 
 @given(st.integers(0, 10**MOST_DIGITS - 1))

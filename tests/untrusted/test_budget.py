@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.budget import LIMITS, RECENT_SECONDS, UNLIMITED, Allowance, Budget, Budgets, Kind, Together
+from zmtwist.untrusted.budget import LIMITS, RECENT_SECONDS, UNLIMITED, Allowance, Budget, Budgets, Kind, Together
 
 ASSURED = 20
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.redact import Redactor, mask
+from zmtwist.untrusted.redact import Redactor, mask
 
 
 @pytest.mark.parametrize(

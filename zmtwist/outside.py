@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred
 
 from zmtwist.fleet.procfs import Linux, Processes
 from zmtwist.fleet.run import MakeLink
-from zmtwist.ingest.disk import Disk
 from zmtwist.ops.operators import Operators
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.wire.link import WorkerLink
 from zmtwist.wire.turns import Turns
 from zmtwist.zm.pool import Database

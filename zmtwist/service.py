@@ -41,13 +41,13 @@ from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.thumbnails import possible
 from zmtwist.interfaces import ICommander
-from zmtwist.interpreter import tune
 from zmtwist.ops.console import Console
 from zmtwist.ops.site import site_of
 from zmtwist.outside import Outside
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.recorder import triggered_lead
+from zmtwist.reactor.tuning import tune
 from zmtwist.reread import taken
 from zmtwist.settings import Settings
 from zmtwist.untrusted.budget import Budgets

@@ -16,7 +16,7 @@ from twisted.python import usage
 from zmtwist import zmconf
 from zmtwist.config import Config
 from zmtwist.configfile import ConfigError, load
-from zmtwist.interpreter import keep_time
+from zmtwist.reactor.tuning import keep_time
 from zmtwist.settings import Settings, settle
 
 ENDING_SECONDS = 120.0

@@ -32,11 +32,11 @@ from zope.interface import implementer
 
 from tests.bench.commits import ROW, bare_commit
 from tests.mariadb import Server
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.interfaces import ICommander, ILinkObserver
-from zmtwist.interpreter import tune
 from zmtwist.pipeline.document import Document
+from zmtwist.reactor.thread_pool import Disk
+from zmtwist.reactor.tuning import tune
 from zmtwist.wire.link import NotLinked, WorkerLink
 from zmtwist.wire.turns import Turns
 from zmtwist.zm.catalog import Catalog, Site

@@ -21,9 +21,9 @@ from tests.waiting import until
 from zmtwist.changes import CloseEvent, Tally, UpdateEvent
 from zmtwist.ingest import thumbnails as module
 from zmtwist.ingest.clips import directory_bytes
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.thumbnail_maker import Done, Job, do
 from zmtwist.ingest.thumbnails import CLIP_SECONDS, MOST_WAITING, PATIENCE_SECONDS, Thumbnails, job_of, possible
+from zmtwist.reactor.thread_pool import Disk
 
 SECOND = 1_000_000
 NO_ALARM = Tally()

@@ -16,10 +16,10 @@ from tests.simulation.host import Host
 from tests.simulation.storage import Storage
 from zmtwist.fleet.living import left_running, living
 from zmtwist.ingest.clips import settle_clip
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.reconcile_scan import set_aside
 from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble
 from zmtwist.ingest.storages import look
+from zmtwist.reactor.thread_pool import Disk
 
 NEEDS_ROOM = {settle_clip: 0, set_aside: 1}
 """What makes files or directories, with the place of its storage's root among its arguments."""
@@ -31,7 +31,7 @@ ELSEWHERE = (left_running, living, SpoolFile.close)
 
 
 class SimulatedDisk(Disk):
-    """`ingest.disk.Disk` whose threads take simulated time. What may be wrong with disks is in `World.troubles`."""
+    """`reactor.thread_pool.Disk` whose threads take simulated time. What may be wrong with disks is in `World.troubles`."""
 
     def __init__(self, host: Host, threads: int) -> None:
         self._host = host

@@ -10,10 +10,10 @@ import pytest_twisted
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import AddData, AddFrame, AddTag
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.spoolfile import Known, SpoolFile
 from zmtwist.ingest.writer import Writer
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.events import Batch, write
 
 NOON = at("2026-03-01 12:00:00")

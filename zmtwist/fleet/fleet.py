@@ -24,7 +24,6 @@ from zmtwist.fleet.hygiene import SharedMemory
 from zmtwist.fleet.infer import Inference
 from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.legacy import LeaveAlone, Legacy
-from zmtwist.fleet.loops import Loops
 from zmtwist.fleet.pace import Pace
 from zmtwist.fleet.policy import Choice, choose
 from zmtwist.fleet.procfs import Linux, Processes
@@ -38,6 +37,7 @@ from zmtwist.fleet.worker import Worker
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.reactor.periodic import Loops
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.link import NotLinked

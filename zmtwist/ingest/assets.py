@@ -1,6 +1,6 @@
 """A clip's review assets on disk: the manifest that a worker speaks of is looked at before anything is said of it.
 
-`look` blocks (it reads files) and is called through `disk.Disk`.
+`look` blocks (it reads files) and is called through `reactor.thread_pool.Disk`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from zmtwist.ingest.queue import ChangeQueue
 from zmtwist.ingest.spool import Spool, SpoolFigures
 from zmtwist.ingest.spoolfile import SpoolTrouble
 from zmtwist.ingest.spoolform import Known
-from zmtwist.waiting import given_up
+from zmtwist.reactor.deferreds import given_up
 
 SPOOL_EVERY = 0.5
 """Seconds between two writes to the spool: what was heard longer ago than this, while the spool is in use, is on disk."""

@@ -1,6 +1,6 @@
 """A finished clip's file: look at it where ZoneMinder will look for it, and bring it there if it lies elsewhere.
 
-The functions here block (they stat, move and read files) and are called through `disk.Disk`.
+The functions here block (they stat, move and read files) and are called through `reactor.thread_pool.Disk`.
 """
 
 from __future__ import annotations

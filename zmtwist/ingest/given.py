@@ -13,9 +13,9 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
 from zmtwist.ingest.clips import see_root
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ownname import is_day
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.reactor.thread_pool import Disk
 
 DAYS = 2
 """So many of a monitor's latest days are looked at: ids are given in the order of time."""

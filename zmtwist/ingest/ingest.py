@@ -23,7 +23,6 @@ from zmtwist.ingest.admission import heard, opens, paid
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
 from zmtwist.ingest.clocksteps import ClockSteps
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.hands import Hands, InHand
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
@@ -41,9 +40,10 @@ from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Monitor
+from zmtwist.reactor.deferreds import ended
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.budget import UNLIMITED, Budgets
 from zmtwist.untrusted.guard import Guards
-from zmtwist.waiting import ended
 from zmtwist.wire.details import EVENT_REVIEW_ASSETS, RecordingSaved
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
 from zmtwist.zm.left import LeftRow

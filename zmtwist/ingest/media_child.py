@@ -96,7 +96,7 @@ def _asked(child: subprocess.Popen[bytes], message: bytes, deadline: float) -> b
 
 
 class Child(ProcessProtocol):
-    """One process. `gone` fires when it was reaped; wait for it by `waiting.ended`."""
+    """One process. `gone` fires when it was reaped; wait for it by `reactor.deferreds.ended`."""
 
     transport: Any
 

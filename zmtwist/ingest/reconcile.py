@@ -19,7 +19,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ingest.reconcile_actions import (
@@ -37,6 +36,7 @@ from zmtwist.ingest.reconcile_apply import Repairs
 from zmtwist.ingest.reconcile_look import Asking, Look
 from zmtwist.ingest.reconcile_plan import Scene, plan
 from zmtwist.ingest.reconcile_scan import remove_past_days
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.catalog import Site
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.left import Own

@@ -20,12 +20,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.ingest.clips import RootState, root_state
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.ownname import days_of
 from zmtwist.ingest.reconcile_plan import Scene
 from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, strays_of
 from zmtwist.ingest.whose import SLACK_US
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.catalog import Site
 from zmtwist.zm.left import CHUNK, LeftRow, Own, Reader
 from zmtwist.zm.pool import Database

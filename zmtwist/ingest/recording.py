@@ -17,9 +17,9 @@ import attrs
 from twisted.logger import Logger
 
 from zmtwist.happenings import RecordingFailed, RecordingWell
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.ownname import days_of, own_name
 from zmtwist.ingest.session import Session
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.paths import EventPlace
 
 LOOK_SECONDS = 3.0

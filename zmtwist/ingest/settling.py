@@ -13,11 +13,11 @@ from twisted.logger import Logger
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent
 from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_clip
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.session import Session
 from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.unheard import as_measured, begun_as_heard, find_unheard
 from zmtwist.ingest.whose import bears_name_of, may_hold, pre_roll_of
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.paths import EventPlace, with_codec
 
 SETTLE_FIRST_DELAY = 0.5

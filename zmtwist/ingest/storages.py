@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.ingest.clips import RootState, root_state
-from zmtwist.ingest.disk import Disk
+from zmtwist.reactor.thread_pool import Disk
 
 LOOK_SECONDS = 5.0
 HANGS_SECONDS = 15.0

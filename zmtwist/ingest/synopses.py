@@ -11,8 +11,8 @@ from twisted.logger import Logger
 
 from zmtwist.changes import AddData, Change
 from zmtwist.ingest.assets import AssetsInvalid, look
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.session import Session
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.details import Detail, ReviewAssets
 from zmtwist.zm.paths import EventPlace

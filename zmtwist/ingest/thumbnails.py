@@ -23,11 +23,11 @@ from twisted.python.failure import Failure
 from zmtwist.changes import Change, CloseEvent, UpdateEvent
 from zmtwist.extras import VIDEO, major_version
 from zmtwist.ingest.clips import directory_bytes
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.media_child import Child, ChildEnded, command, spawn
 from zmtwist.ingest.thumbnail_maker import ALARM, SNAPSHOT, Done, Job, aside
+from zmtwist.reactor.deferreds import ended, given_up
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import MESSAGE, Guard
-from zmtwist.waiting import ended, given_up
 from zmtwist.zm.paths import EventPlace
 
 MOST_WAITING = 256

@@ -1,6 +1,6 @@
 """A clip whose save was not heard, for its worker was killed or the message was missed: found by what is known of it.
 
-The function here blocks and is called through `disk.Disk`.
+The function here blocks and is called through `reactor.thread_pool.Disk`.
 """
 
 from __future__ import annotations

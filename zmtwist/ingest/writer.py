@@ -24,7 +24,7 @@ from zmtwist.ingest.spool import Spool, SpoolFigures
 from zmtwist.ingest.spoolform import Known
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.waiting import ended, given_up
+from zmtwist.reactor.deferreds import ended, given_up
 from zmtwist.zm.errors import Refused, Retryable, Unsure
 from zmtwist.zm.paths import EventPlace
 

@@ -17,7 +17,6 @@ from zmtwist.ingest.health import Health
 from zmtwist.ops.documents import difference_view, document_view
 from zmtwist.ops.errors import ApiError, no_such_monitor, starting
 from zmtwist.ops.figures import Figures
-from zmtwist.ops.lag import Lag
 from zmtwist.ops.recovery import outcome_view
 from zmtwist.ops.running import Running
 from zmtwist.ops.view import (
@@ -34,6 +33,7 @@ from zmtwist.ops.view import (
 )
 from zmtwist.ops.why import NO_SUCH, absent
 from zmtwist.pipeline.document import Document
+from zmtwist.reactor.lag import Lag
 from zmtwist.untrusted.integers import whole
 from zmtwist.zm.errors import DatabaseError
 from zmtwist.zm.recent import Wish, recent_events

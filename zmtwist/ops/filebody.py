@@ -17,15 +17,15 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from zmtwist.ingest.disk import Disk
 from zmtwist.ingest.media_child import Child, ChildEnded, command, spawn
 from zmtwist.ops.codecs import content_type
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.http import connection_of, header
 from zmtwist.ops.ranges import Unsatisfiable, part_of
 from zmtwist.ops.remux import Opened as Remuxed
+from zmtwist.reactor.deferreds import ended
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import MESSAGE, Guard
-from zmtwist.waiting import ended
 
 CHUNK = 128 * 1024
 """Bytes read at once."""

@@ -11,13 +11,13 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from zmtwist.ingest.disk import Disk
 from zmtwist.ops.desk import Desk
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.filebody import NO_FILE, Files
 from zmtwist.ops.library import PICTURES, Library, kind_of
 from zmtwist.ops.live import Live, see_that_there_is_pyav
 from zmtwist.ops.tickets import VALID_SECONDS, Tickets
+from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.errors import DatabaseError
 
 THREADS = 2

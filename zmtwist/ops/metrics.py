@@ -25,9 +25,9 @@ from zmtwist.ingest.latency import Latencies
 from zmtwist.ingest.reconcile_actions import NOTHING_DONE
 from zmtwist.ingest.thumbnails import REASONS, ThumbnailFigures
 from zmtwist.ops.figures import Figures
-from zmtwist.ops.lag import Lag
 from zmtwist.ops.recovery import KINDS
 from zmtwist.ops.running import Running
+from zmtwist.reactor.lag import Lag
 from zmtwist.untrusted.budget import Kind
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

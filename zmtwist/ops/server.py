@@ -30,7 +30,6 @@ from zmtwist.ops.figures import Figures
 from zmtwist.ops.gallery import Gallery
 from zmtwist.ops.guard import READS, Asked, PeerGuard, TokenGuard, peer
 from zmtwist.ops.http import ApiSite, argument, came_from, connection_of, header, occupy, refuse
-from zmtwist.ops.lag import Lag
 from zmtwist.ops.library import Library
 from zmtwist.ops.metrics import Metrics
 from zmtwist.ops.pages import Pages
@@ -41,8 +40,9 @@ from zmtwist.ops.site import site_of
 from zmtwist.ops.stream import Streams
 from zmtwist.ops.tickets import Tickets
 from zmtwist.ops.token import BadToken, token
+from zmtwist.reactor.deferreds import ended
+from zmtwist.reactor.lag import Lag
 from zmtwist.settings import Settings
-from zmtwist.waiting import ended
 
 Guard = Callable[[Request], Caller]
 """Lets a request in, and says who makes it; or raises ApiError."""

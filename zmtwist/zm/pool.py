@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.waiting import all_ended
+from zmtwist.reactor.deferreds import all_ended
 from zmtwist.zm.connect import CONNECT_SECONDS, IDLE_SECONDS, Connection, Connector, connector_for, monotonic
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.errors import SCHEMA_CHANGED, CommitFailed, DatabaseError, OpenFailed, Retryable, translate

@@ -17,7 +17,7 @@ from zmtwist.ops.manhole.namespace import namespace
 from zmtwist.ops.manhole.shell import ManholeFactory
 from zmtwist.ops.running import Running
 from zmtwist.ops.server import remove_dead_socket
-from zmtwist.waiting import ended
+from zmtwist.reactor.deferreds import ended
 
 
 class ManholeService(Service):

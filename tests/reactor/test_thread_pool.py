@@ -7,8 +7,8 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from tests.waiting import until
-from zmtwist.ingest import disk
-from zmtwist.ingest.disk import Disk
+from zmtwist.reactor import thread_pool as disk
+from zmtwist.reactor.thread_pool import Disk
 
 
 @pytest_twisted.ensureDeferred

@@ -5,7 +5,7 @@ import sys
 
 from twisted.internet.base import ReactorBase
 
-from zmtwist.interpreter import GARBAGE_THRESHOLDS, SWITCH_SECONDS, keep_time, tune
+from zmtwist.reactor.tuning import GARBAGE_THRESHOLDS, SWITCH_SECONDS, keep_time, tune
 
 
 def test_it_is_set_for_the_process():

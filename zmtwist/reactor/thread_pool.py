@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from zmtwist.waiting import all_ended
+from zmtwist.reactor.deferreds import all_ended
 from zmtwist.zm.pool import daemon_thread
 
 P = ParamSpec("P")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from zmtwist.ops.lag import INTERVAL, REMEMBERED, Lag
+from zmtwist.reactor.lag import INTERVAL, REMEMBERED, Lag
 
 
 def test_late_timers_show_and_are_forgotten():

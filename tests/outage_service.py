@@ -15,10 +15,10 @@ from twisted.internet import reactor
 from twisted.logger import globalLogPublisher, textFileLogObserver
 
 from zmtwist.changes import Change
-from zmtwist.configfile import parse
+from zmtwist.config.settings import settle
+from zmtwist.config.toml import parse
 from zmtwist.ingest.writer import Writer
 from zmtwist.service import ZmNext
-from zmtwist.settings import settle
 
 
 def main(config: str, journal: str) -> None:

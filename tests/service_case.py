@@ -11,9 +11,9 @@ from typing import Any
 import attrs
 from twisted.internet import reactor
 
-from zmtwist.configfile import parse
+from zmtwist.config.settings import settle
+from zmtwist.config.toml import parse
 from zmtwist.service import ZmNext
-from zmtwist.settings import settle
 from zmtwist.zm.embedded import connect
 
 SIMULATOR = Path(sys.executable).with_name("zm-core-sim")

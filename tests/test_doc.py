@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 import attrs
 import pytest
 
-from zmtwist.config import Config
+from zmtwist.config.model import Config
 from zmtwist.fleet.policy import EXIT_MEANING
 from zmtwist.fleet.status import State
 from zmtwist.ops.ctl import _parser

@@ -9,11 +9,11 @@ import attrs
 import pytest
 
 from zmtwist import documents
-from zmtwist.config import MonitorOverride, WorkerConfig
+from zmtwist.config.model import MonitorOverride, WorkerConfig
+from zmtwist.config.settings import parse, settle
 from zmtwist.documents import KEY_FILE, composer, digest_key, plugins_of, stored_graph
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.settings import parse, settle
 from zmtwist.untrusted.guard import Guards
 
 MONITOR = Monitor(id=3, path="rtsp://cam/x", function="Monitor")

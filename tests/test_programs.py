@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zmtwist.config import ShareInferenceConfig, WorkerConfig
+from zmtwist.config.model import ShareInferenceConfig, WorkerConfig
 from zmtwist.programs import Program, environment_for, find_infer, find_worker
 
 

@@ -14,14 +14,14 @@ from twisted.internet import reactor
 from tests.fleet.fake_zmdc import Keeper, Server
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.config import Config, LegacyConfig
-from zmtwist.configfile import parse
+from zmtwist.config.model import Config, LegacyConfig
+from zmtwist.config.settings import settle
+from zmtwist.config.toml import parse
 from zmtwist.disabled import Disabled, left_behind
 from zmtwist.fleet.lock import LockFile, check_service_lock
 from zmtwist.fleet.status import State
 from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.service import ZmNext
-from zmtwist.settings import settle
 
 FLAG = "SELECT Function FROM Monitors WHERE Id = 1"
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from zmtwist.config import PathsConfig, WorkerConfig
+from zmtwist.config.model import PathsConfig, WorkerConfig
 from zmtwist.ingest.ingest import FINISH_SECONDS
 
 ETC = Path(__file__).parent.parent / "etc"

@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from zmtwist.configfile import ConfigError
+from zmtwist.config.settings import Settings
+from zmtwist.config.toml import ConfigError
 from zmtwist.disabled import Disabled
 from zmtwist.ingest.ingest import FINISH_SECONDS
 from zmtwist.ops.hangup import Hangup
 from zmtwist.ops.notify import Notify, standing
 from zmtwist.service import ZmNext
-from zmtwist.settings import Settings
 
 log = Logger()
 

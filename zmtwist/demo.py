@@ -12,11 +12,11 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from zmtwist.configfile import ConfigError
+from zmtwist.config.endpoints import DEFAULT_PORT, BadAddress, check_socket_path, client_address
+from zmtwist.config.toml import ConfigError
 from zmtwist.extras import VIDEO, missing
 from zmtwist.fleet.status import State, Transition
 from zmtwist.happenings import EventClosed, EventOpened
-from zmtwist.ops.address import DEFAULT_PORT, BadAddress, check_socket_path, client_address
 from zmtwist.ops.table import table
 from zmtwist.zm.embedded import connect
 

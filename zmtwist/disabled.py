@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from zmtwist.config import Config
+from zmtwist.config.model import Config
 from zmtwist.fleet.kept import FILE, Unkept, load
 from zmtwist.fleet.living import anything_runs
 from zmtwist.ops.notify import Standing, standing

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from zmtwist.config import ShareInferenceConfig, WorkerConfig
+from zmtwist.config.model import ShareInferenceConfig, WorkerConfig
 
 BASE_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 """What a program inherits of our environment. Nothing else: ours may hold secrets."""

@@ -21,6 +21,9 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.config.reload import taken
+from zmtwist.config.settings import Settings
+from zmtwist.config.site import site_of
 from zmtwist.documents import composer, digest_key
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.debris import end_survivors
@@ -42,14 +45,11 @@ from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.thumbnails import possible
 from zmtwist.interfaces import ICommander
 from zmtwist.ops.console import Console
-from zmtwist.ops.site import site_of
 from zmtwist.outside import Outside
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.recorder import triggered_lead
 from zmtwist.reactor.tuning import tune
-from zmtwist.reread import taken
-from zmtwist.settings import Settings
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.link import NotLinked
@@ -157,8 +157,8 @@ class ZmNext(Service):
         return self.fleet.leave().addCallback(end)
 
     def reload(self, settings: Settings | None) -> Deferred[None]:
-        """Take what of `settings`, if any, can be taken while workers run (`reread`), and look at the database at once. Never fails for
-        a database that is away."""
+        """Take what of `settings`, if any, can be taken while workers run (`config.reload`), and look at the database at once. Never fails
+        for a database that is away."""
         if settings is not None:
             self._settings, waiting = taken(self._settings, settings)
             self._compose = composer(self._settings, self._guards, self._key)

@@ -13,11 +13,11 @@ from typing import Any, ClassVar, NoReturn
 from twisted.application.service import IService
 from twisted.python import usage
 
-from zmtwist import zmconf
-from zmtwist.config import Config
-from zmtwist.configfile import ConfigError, load
+from zmtwist.config import zm_conf as zmconf
+from zmtwist.config.model import Config
+from zmtwist.config.settings import Settings, settle
+from zmtwist.config.toml import ConfigError, load
 from zmtwist.reactor.tuning import keep_time
-from zmtwist.settings import Settings, settle
 
 ENDING_SECONDS = 120.0
 """How long a service that is ending is waited for, in which it may have clips to close and rows to write."""

@@ -32,6 +32,7 @@ from zope.interface import implementer
 
 from tests.bench.commits import ROW, bare_commit
 from tests.mariadb import Server
+from zmtwist.config.database_url import parse_url
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.interfaces import ICommander, ILinkObserver
 from zmtwist.pipeline.document import Document
@@ -42,7 +43,6 @@ from zmtwist.wire.turns import Turns
 from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.pool import Database
 from zmtwist.zm.store import EventStore
-from zmtwist.zm.url import parse_url
 
 DATABASE = "zm138"
 MONITORS = 300

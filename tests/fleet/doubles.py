@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from zmtwist.config import PipelineConfig, WorkerConfig, ZmNextConfig
+from zmtwist.config.model import PipelineConfig, WorkerConfig, ZmNextConfig
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.launch import ANOTHER_RING, FleetSettings
 from zmtwist.fleet.leash import LEASH_FD

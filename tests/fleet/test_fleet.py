@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from tests.fleet.doubles import FakeCatalog, FakeSink, Stage, reconcile, started, wanted
-from zmtwist.config import PipelineConfig
+from zmtwist.config.model import PipelineConfig
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.launch import socket_path
 from zmtwist.fleet.policy import Exit

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import FakeProcess, Stage, killed, reconcile, started, wanted, worker_configured
-from zmtwist.config import ShareInferenceConfig
+from zmtwist.config.model import ShareInferenceConfig
 from zmtwist.fleet.debris import end_survivors
 from zmtwist.fleet.infer import PATIENCE_SECONDS, WAITS
 from zmtwist.fleet.lock import LockFile

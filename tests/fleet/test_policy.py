@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.config import MonitorOverride, ZmNextConfig
+from zmtwist.config.model import MonitorOverride, ZmNextConfig
 from zmtwist.fleet import policy
 from zmtwist.fleet.policy import Exit, Guard, Host, Signs
 from zmtwist.pipeline.monitor import Monitor

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from tests.waiting import until
-from zmtwist.config import Level
+from zmtwist.config.model import Level
 from zmtwist.fleet.lines import Opening
 from zmtwist.fleet.lock import LockFile
 from zmtwist.fleet.policy import Exit

@@ -15,7 +15,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from tests.ingest.builders import T0, detection, opening, saved, us
 from tests.ingest.places import place_in
 from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, Tally
-from zmtwist.config import IngestConfig
+from zmtwist.config.model import IngestConfig
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clips import settle_clip
 from zmtwist.ingest.ingest import Ingest

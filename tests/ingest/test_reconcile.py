@@ -22,6 +22,7 @@ from tests.ingest.video import RATE, record
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent
+from zmtwist.config.database_url import parse_url
 from zmtwist.happenings import EventClosed
 from zmtwist.ingest import reconcile, reconcile_look, reconcile_scan
 from zmtwist.ingest.backlog import Backlog
@@ -36,7 +37,6 @@ from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.left import Own, Reader
 from zmtwist.zm.pool import Database
 from zmtwist.zm.store import EventStore
-from zmtwist.zm.url import parse_url
 
 SECOND = 1_000_000
 

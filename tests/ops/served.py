@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from tests.waiting import until
-from zmtwist.configfile import parse
+from zmtwist.config.settings import settle
+from zmtwist.config.toml import parse
 from zmtwist.fleet.status import State, Transition
 from zmtwist.ops.server import ApiService
-from zmtwist.settings import settle
 from zmtwist.untrusted.budget import Budgets
 
 

@@ -23,11 +23,11 @@ from tests.ops.browser import Browser
 from tests.ops.served import free_port
 from tests.ops.test_page import ENABLED, LIVE, PLAYS, STATE
 from tests.waiting import Deadline, until
-from zmtwist.configfile import load
+from zmtwist.config.endpoints import client_address
+from zmtwist.config.settings import settle
+from zmtwist.config.toml import load
 from zmtwist.demo import prepare
-from zmtwist.ops.address import client_address
 from zmtwist.service import ZmNext
-from zmtwist.settings import settle
 
 GUIDE = Path(__file__).parents[2] / "doc/guide/proxy.md"
 MODULES = "authz_core alias headers mpm_event proxy proxy_http ssl"

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from zmtwist.ops.address import Address, client_address
+from zmtwist.config.endpoints import Address, client_address
 from zmtwist.ops.client import Client, Ending, Unreachable
 
 LISTEN = """

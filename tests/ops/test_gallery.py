@@ -21,13 +21,13 @@ from tests.ops.served import Nothing, Served, ask, free_port
 from tests.ops.test_fragments import boxes
 from tests.service_case import Installation
 from tests.waiting import until
+from zmtwist.config.database_url import parse_url
 from zmtwist.ops import filebody
 from zmtwist.ops.filebody import Outside, open_inside, read_at
 from zmtwist.ops.library import Library
 from zmtwist.sim.camera import Camera
 from zmtwist.zm.catalog import Site
 from zmtwist.zm.pool import Database
-from zmtwist.zm.url import parse_url
 
 CLIP = bytes(n * 7 % 256 for n in range(300_000))
 

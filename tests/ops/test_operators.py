@@ -11,9 +11,9 @@ from twisted.logger import capturedLogs
 
 from tests.ops.served import Nothing, ask, transition
 from tests.waiting import until
-from zmtwist.configfile import parse
+from zmtwist.config.settings import settle
+from zmtwist.config.toml import parse
 from zmtwist.ops.operators import Operators
-from zmtwist.settings import settle
 
 ON = """
 [manhole]

@@ -10,11 +10,11 @@ from twisted.internet.threads import deferToThread
 
 from tests.ops.browser import Browser
 from tests.waiting import crowd, until
-from zmtwist.configfile import load
+from zmtwist.config.endpoints import client_address
+from zmtwist.config.settings import settle
+from zmtwist.config.toml import load
 from zmtwist.demo import prepare
-from zmtwist.ops.address import client_address
 from zmtwist.service import ZmNext
-from zmtwist.settings import settle
 
 PLAYS = """
 const video = document.querySelector("video");

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.ops.served import Served, ask
-from zmtwist.configfile import ConfigError, parse
+from zmtwist.config.toml import ConfigError, parse
 from zmtwist.ops.proxy import Proxies, Sender, below, place_of
 
 PROXY = Sender("10.0.0.1", "127.0.0.1:8095")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zmtwist.config import MonitorOverride, PipelineConfig
+from zmtwist.config.model import MonitorOverride, PipelineConfig
 from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import GraphText

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from zmtwist.config import MonitorOverride, PipelineConfig
+from zmtwist.config.model import MonitorOverride, PipelineConfig
 from zmtwist.pipeline.compose import compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import walk

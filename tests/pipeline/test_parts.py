@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zmtwist.config import MonitorOverride, PipelineConfig
+from zmtwist.config.model import MonitorOverride, PipelineConfig
 from zmtwist.pipeline.camera_url import parse_camera_url
 from zmtwist.pipeline.document import Unfit
 from zmtwist.pipeline.graph import GraphError, fit, parse_graph

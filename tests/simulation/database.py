@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 
 from tests.simulation.host import Host
 from tests.simulation.world import World
+from zmtwist.config.database_url import DatabaseUrl
 from zmtwist.zm import embedded
 from zmtwist.zm.dialect import SQLITE, Sql
 from zmtwist.zm.errors import CommitLost, Refused, Retryable
 from zmtwist.zm.pool import Database
-from zmtwist.zm.url import DatabaseUrl
 
 
 @cache

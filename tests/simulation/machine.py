@@ -17,12 +17,12 @@ from tests.simulation.links import Link
 from tests.simulation.processes import Processes, spawn
 from tests.simulation.workers import Worker
 from tests.simulation.world import World
-from zmtwist.configfile import parse
+from zmtwist.config.settings import Settings, settle
+from zmtwist.config.toml import parse
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.status import State
 from zmtwist.outside import Outside
 from zmtwist.service import ZmNext
-from zmtwist.settings import Settings, settle
 
 QUEUE_MAX = 60
 STOP_SECONDS = 90.0

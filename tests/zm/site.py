@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 from tests.mariadb import Server
 from tests.waiting import until
 from zmtwist.changes import AddFrame, Change, CloseEvent, OpenEvent, Tally
+from zmtwist.config.database_url import parse_url
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.pool import Database
 from zmtwist.zm.store import EventStore
-from zmtwist.zm.url import parse_url
 
 SYDNEY = ZoneInfo("Australia/Sydney")
 SECOND = 1_000_000

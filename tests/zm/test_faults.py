@@ -17,11 +17,11 @@ from tests.zm.proxy import FaultyProxy
 from tests.zm.site import SECOND, TestSite, alarms, at, closing, opening
 from tests.zm.test_mistakes import assert_counts_are_right
 from zmtwist.changes import Tally, UpdateEvent
+from zmtwist.config.database_url import parse_url
 from zmtwist.zm.connect import MysqlConnector
 from zmtwist.zm.dialect import Sql
 from zmtwist.zm.errors import Retryable, Unsure
 from zmtwist.zm.store import EventStore
-from zmtwist.zm.url import parse_url
 
 COMMIT = b"\x03COMMIT"
 

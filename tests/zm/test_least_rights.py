@@ -14,8 +14,8 @@ import pytest_twisted
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import AddData, AddTag, Tally, UpdateEvent
+from zmtwist.config.settings import parse, settle
 from zmtwist.ops.doctor_database import look_at_database
-from zmtwist.settings import parse, settle
 from zmtwist.zm import grants
 from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.dialect import MYSQL

@@ -15,12 +15,12 @@ from twisted.internet.defer import CancelledError, DeferredList, gatherResults
 
 from tests.mariadb import PASSWORD
 from tests.waiting import wait_for
+from zmtwist.config.database_url import parse_url
 from zmtwist.zm import pool as pool_module
 from zmtwist.zm.connect import MysqlConnector, mysql_arguments
 from zmtwist.zm.dialect import Sql
 from zmtwist.zm.errors import CommitFailed, CommitLost, OpenFailed, Refused, Retryable, Unusable, translate
 from zmtwist.zm.pool import Database
-from zmtwist.zm.url import parse_url
 
 URL = parse_url("mysql://zmuser:topsecret@db.example/zm")
 

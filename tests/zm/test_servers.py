@@ -8,9 +8,9 @@ from twisted.internet import reactor
 
 from tests.service_case import Installation
 from tests.waiting import until
+from zmtwist.config.settings import parse, settle
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.service import ZmNext
-from zmtwist.settings import parse, settle
 from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.errors import UnknownServer
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from zmtwist.config import ZmNextConfig
+from zmtwist.config.model import ZmNextConfig
 from zmtwist.durable import ENDING, durable_write
 from zmtwist.fleet.post import Guise, Post, Whose, of_monitor
 from zmtwist.fleet.process import CannotSpawn, Command

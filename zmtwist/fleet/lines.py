@@ -9,7 +9,7 @@ from typing import Literal
 
 import attrs
 
-from zmtwist.config import Level
+from zmtwist.config.model import Level
 from zmtwist.untrusted.guard import LINE, Guard
 
 LINE_BYTES = 16_384

@@ -11,7 +11,7 @@ from typing import Literal
 
 import attrs
 
-from zmtwist.config import ZmNextConfig
+from zmtwist.config.model import ZmNextConfig
 from zmtwist.pipeline.monitor import Monitor
 
 JITTER = 0.2

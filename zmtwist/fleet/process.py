@@ -15,7 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from zmtwist.config import LEVELS, Level
+from zmtwist.config.model import LEVELS, Level
 from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.leash import LEASH_FD, Leash
 from zmtwist.fleet.lines import (

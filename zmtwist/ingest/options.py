@@ -6,7 +6,7 @@ from datetime import tzinfo
 
 import msgspec
 
-from zmtwist.config import IngestConfig
+from zmtwist.config.model import IngestConfig
 from zmtwist.ingest.placing import Zoning
 
 SECOND = 1_000_000

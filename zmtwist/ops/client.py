@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from zmtwist.ops.address import Address
+from zmtwist.config.endpoints import Address
 from zmtwist.ops.guard import peer
 from zmtwist.ops.token import BadToken, read_token
 

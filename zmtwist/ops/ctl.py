@@ -16,15 +16,15 @@ from pathlib import Path
 
 import attrs
 
-from zmtwist import zmconf
-from zmtwist.config import Config
+from zmtwist.config import zm_conf as zmconf
+from zmtwist.config.endpoints import BadAddress, client_address
+from zmtwist.config.model import Config
+from zmtwist.config.settings import ConfigError, api_endpoint, load, token_file
 from zmtwist.ops import verbs
-from zmtwist.ops.address import BadAddress, client_address
 from zmtwist.ops.client import Client, Refused, Unreachable
 from zmtwist.ops.completion import SHELLS
 from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.show import findings_lines
-from zmtwist.settings import ConfigError, api_endpoint, load, token_file
 from zmtwist.untrusted.integers import whole
 from zmtwist.untrusted.redact import clean
 

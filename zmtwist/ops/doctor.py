@@ -11,12 +11,13 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from zmtwist import zmconf
-from zmtwist.config import Config, PipelineConfig, ZmNextConfig
-from zmtwist.configfile import ConfigError, load
+from zmtwist.config import zm_conf as zmconf
+from zmtwist.config.endpoints import BadAddress, check_socket_path, unix_path
+from zmtwist.config.model import Config, PipelineConfig, ZmNextConfig
+from zmtwist.config.settings import Settings, settle
+from zmtwist.config.toml import ConfigError, load
 from zmtwist.extras import EXTRAS, missing
 from zmtwist.fleet.process import CannotSpawn
-from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.token import BadToken, read_token
@@ -26,7 +27,6 @@ from zmtwist.pipeline.detection import choose
 from zmtwist.pipeline.document import Refusal
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.programs import INFER, Program, find_infer, find_worker, plugin_kinds
-from zmtwist.settings import Settings, settle
 from zmtwist.untrusted.guard import Guard
 
 RING_BYTES = 256 * 1024 * 1024

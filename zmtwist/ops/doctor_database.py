@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from zmtwist.config.settings import Settings
+from zmtwist.config.site import site_of
 from zmtwist.fleet.policy import unwanted_reason
 from zmtwist.ops.findings import Finding, fail, ok, warn
-from zmtwist.ops.site import site_of
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.settings import Settings
 from zmtwist.untrusted.redact import mask
 from zmtwist.zm.catalog import Reading, read
 from zmtwist.zm.clock import compare, hours, offset_at

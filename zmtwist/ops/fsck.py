@@ -17,16 +17,16 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from zmtwist import zmconf
-from zmtwist.configfile import load
+from zmtwist.config import zm_conf as zmconf
+from zmtwist.config.settings import Settings, settle
+from zmtwist.config.site import site_of
+from zmtwist.config.toml import load
 from zmtwist.fleet.living import living
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.procfs import Linux
 from zmtwist.ingest.clips import root_state
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
 from zmtwist.ingest.whose import tail
-from zmtwist.ops.site import site_of
-from zmtwist.settings import Settings, settle
 from zmtwist.untrusted.redact import mask
 from zmtwist.zm.catalog import read
 from zmtwist.zm.connect import Connection, connector_for

@@ -12,9 +12,9 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
+from zmtwist.config.settings import Settings
 from zmtwist.ops.running import Running
 from zmtwist.ops.server import ApiService
-from zmtwist.settings import Settings
 
 
 class Part(Protocol):

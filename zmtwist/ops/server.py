@@ -20,7 +20,9 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from zmtwist.ops.address import BadAddress, check_socket_path, unix_path
+from zmtwist.config.endpoints import BadAddress, check_socket_path, unix_path
+from zmtwist.config.settings import Settings
+from zmtwist.config.site import site_of
 from zmtwist.ops.api import Api
 from zmtwist.ops.connections import LimitedFactory
 from zmtwist.ops.desk import Desk
@@ -36,13 +38,11 @@ from zmtwist.ops.pages import Pages
 from zmtwist.ops.places import Caller, Limits
 from zmtwist.ops.proxy import Proxies, Sender, below, place_of
 from zmtwist.ops.running import Running
-from zmtwist.ops.site import site_of
 from zmtwist.ops.stream import Streams
 from zmtwist.ops.tickets import Tickets
 from zmtwist.ops.token import BadToken, token
 from zmtwist.reactor.deferreds import ended
 from zmtwist.reactor.lag import Lag
-from zmtwist.settings import Settings
 
 Guard = Callable[[Request], Caller]
 """Lets a request in, and says who makes it; or raises ApiError."""

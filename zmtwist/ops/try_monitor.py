@@ -21,7 +21,9 @@ from typing import Any, Final
 
 import attrs
 
-from zmtwist.config import MonitorOverride
+from zmtwist.config.model import MonitorOverride
+from zmtwist.config.settings import Settings
+from zmtwist.config.site import site_of
 from zmtwist.documents import composer
 from zmtwist.extras import VIDEO, missing
 from zmtwist.fleet.launch import check_directory, check_store_root
@@ -31,12 +33,10 @@ from zmtwist.fleet.process import KEPT_LINES, CannotSpawn, launch_chain
 from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.fsck import CannotCheck, looking
-from zmtwist.ops.site import site_of
 from zmtwist.ops.try_judge import Seen, judge
 from zmtwist.pipeline.document import Document, Refusal, dump
 from zmtwist.pipeline.graph import DETECTORS, Node, walk
 from zmtwist.programs import Program, environment_for, find_worker
-from zmtwist.settings import Settings
 from zmtwist.untrusted.guard import NAME, Guard, Guards
 from zmtwist.wire.encode import encode_subscribe
 from zmtwist.wire.frames import FrameDecoder, UntrustedStream

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from zmtwist.config import MonitorOverride, PipelineConfig
+from zmtwist.config.model import MonitorOverride, PipelineConfig
 from zmtwist.pipeline.capture import MAIN_STREAM, Capture, capture
 from zmtwist.pipeline.detection import Detector, choose, following, leaves_out, missing, nodes
 from zmtwist.pipeline.document import Document, Refusal, Unfit, dump

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal
 
-from zmtwist.config import PipelineConfig
+from zmtwist.config.model import PipelineConfig
 from zmtwist.pipeline.geometry import Point, area, known_size, outside, to_camera
 from zmtwist.pipeline.graph import Node, walk
 from zmtwist.pipeline.monitor import Monitor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from zmtwist.config import MonitorOverride
+from zmtwist.config.model import MonitorOverride
 from zmtwist.pipeline.document import Unfit
 from zmtwist.pipeline.monitor import Mode, Monitor
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from zmtwist.config import PipelineConfig
+from zmtwist.config.model import PipelineConfig
 from zmtwist.pipeline.detection import encoder, missing
 from zmtwist.pipeline.document import Unfit
 from zmtwist.pipeline.geometry import known_size

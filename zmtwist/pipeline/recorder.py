@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from zmtwist.config import PipelineConfig
+from zmtwist.config.model import PipelineConfig
 from zmtwist.pipeline.document import Unfit
 from zmtwist.pipeline.monitor import Mode, Monitor
 

@@ -15,8 +15,8 @@ import attrs
 import pymysql
 from pymysql.constants import CLIENT
 
+from zmtwist.config.database_url import MYSQL_PORT, DatabaseUrl
 from zmtwist.zm import embedded
-from zmtwist.zm.url import MYSQL_PORT, DatabaseUrl
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30.0

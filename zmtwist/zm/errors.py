@@ -14,8 +14,8 @@ import pymysql
 from zmtwist.untrusted.redact import mask
 
 if TYPE_CHECKING:
+    from zmtwist.config.database_url import DatabaseUrl
     from zmtwist.zm.paths import EventPlace
-    from zmtwist.zm.url import DatabaseUrl
     from zmtwist.zm.written import Written
 
 MAX_TEXT = 300

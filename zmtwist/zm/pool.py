@@ -17,12 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmtwist.config.database_url import DatabaseUrl
 from zmtwist.reactor.deferreds import all_ended
 from zmtwist.zm.connect import CONNECT_SECONDS, IDLE_SECONDS, Connection, Connector, connector_for, monotonic
 from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.errors import SCHEMA_CHANGED, CommitFailed, DatabaseError, OpenFailed, Retryable, translate
 from zmtwist.zm.schema import Schema, probe
-from zmtwist.zm.url import DatabaseUrl
 
 P = ParamSpec("P")
 T = TypeVar("T")

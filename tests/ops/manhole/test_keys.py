@@ -8,8 +8,8 @@ import pytest
 from twisted.logger import capturedLogs
 
 from tests.ops.manhole.ssh import new_key
-from zmtwist.configfile import ConfigError, parse
-from zmtwist.ops.address import BadAddress, local_endpoint
+from zmtwist.config.endpoints import BadAddress, local_endpoint
+from zmtwist.config.toml import ConfigError, parse
 from zmtwist.ops.manhole.keys import HOST_KEY_FILE, AuthorizedKeys, BadKeys, host_key
 
 

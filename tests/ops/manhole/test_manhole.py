@@ -22,7 +22,7 @@ from tests.ops.mqtt.world import Running, worker
 from tests.ops.served import free_port
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.config import ManholeConfig
+from zmtwist.config.model import ManholeConfig
 from zmtwist.fleet.status import State
 from zmtwist.ops.manhole import shell
 from zmtwist.ops.manhole.namespace import HELP

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops.mqtt.world import SECOND, START, decoded, open_event, worker
-from zmtwist.configfile import ConfigError, parse
+from zmtwist.config.mqtt_url import Broker, broker_of
+from zmtwist.config.toml import ConfigError, parse
 from zmtwist.fleet.status import State
 from zmtwist.happenings import EventClosed, EventOpened
-from zmtwist.ops.mqtt.broker import Broker, broker_of
 from zmtwist.ops.mqtt.messages import Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox
 from zmtwist.ops.mqtt.teller import ALARM_US, RECORDING_US, UPDATE_US, Teller, discovering

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from tests.ops.mqtt.world import START, FakeConnection, Running, decoded, open_event, worker
-from zmtwist.config import MqttConfig
+from zmtwist.config.model import MqttConfig
 from zmtwist.fleet.status import State, Transition
 from zmtwist.happenings import EventOpened
 from zmtwist.ops.mqtt import service as module

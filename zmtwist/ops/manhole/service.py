@@ -10,8 +10,8 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from zmtwist.config import ManholeConfig
-from zmtwist.ops.address import BadAddress, check_socket_path, local_endpoint, unix_path
+from zmtwist.config.endpoints import BadAddress, check_socket_path, local_endpoint, unix_path
+from zmtwist.config.model import ManholeConfig
 from zmtwist.ops.manhole.keys import AuthorizedKeys, BadKeys, fingerprint, host_key
 from zmtwist.ops.manhole.namespace import namespace
 from zmtwist.ops.manhole.shell import ManholeFactory

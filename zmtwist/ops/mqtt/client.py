@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from zmtwist.ops.mqtt.broker import Broker
+from zmtwist.config.mqtt_url import Broker
 from zmtwist.ops.mqtt.messages import Message
 
 KEEPALIVE_SECONDS = 30

@@ -14,10 +14,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from zmtwist.config import MqttConfig
+from zmtwist.config.model import MqttConfig
+from zmtwist.config.mqtt_url import Broker, broker_of
 from zmtwist.fleet.status import Transition
 from zmtwist.happenings import EventClosed, EventOpened
-from zmtwist.ops.mqtt.broker import Broker, broker_of
 from zmtwist.ops.mqtt.client import BrokerConnection, Listener
 from zmtwist.ops.mqtt.messages import OFFLINE, ONLINE, Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox

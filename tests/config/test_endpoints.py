@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zmtwist.ops.address import Address, BadAddress, check_socket_path, client_address, unix_path
+from zmtwist.config.endpoints import Address, BadAddress, check_socket_path, client_address, unix_path
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import attrs
 
-from zmtwist.config import Config
-from zmtwist.configfile import ConfigError, load, parse
+from zmtwist.config.database_url import DatabaseUrl, from_zm_conf, parse_url
+from zmtwist.config.model import Config
+from zmtwist.config.toml import ConfigError, load, parse
 from zmtwist.untrusted.integers import whole
-from zmtwist.zm.url import DatabaseUrl, from_zm_conf, parse_url
 
 __all__ = ["ConfigError", "Settings", "api_endpoint", "load", "parse", "settle", "token_file"]
 
@@ -52,7 +52,7 @@ class Settings:
 
 
 def settle(config: Config, zm_conf: Mapping[str, str]) -> Settings:
-    """Fill in what the host decides; `zm_conf` is what `zmconf.read` gave. Raises `ConfigError` with every problem."""
+    """Fill in what the host decides; `zm_conf` is what `config.zm_conf.read` gave. Raises `ConfigError` with every problem."""
     problems: list[str] = []
 
     database = DatabaseUrl("sqlite")

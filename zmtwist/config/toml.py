@@ -19,7 +19,9 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from zmtwist.config import (
+from zmtwist.config.database_url import parse_url
+from zmtwist.config.endpoints import local_endpoint
+from zmtwist.config.model import (
     Config,
     DatabaseConfig,
     FieldError,
@@ -28,11 +30,9 @@ from zmtwist.config import (
     MqttConfig,
     PipelineConfig,
 )
-from zmtwist.ops.address import local_endpoint
-from zmtwist.ops.mqtt.broker import broker_of
+from zmtwist.config.mqtt_url import broker_of
 from zmtwist.pipeline.mqtt import parse_broker
 from zmtwist.untrusted.redact import mask
-from zmtwist.zm.url import parse_url
 
 # What a value must also pass, beside its class's own validators. The URLs hold secrets: their parsers never quote what they were given.
 _PARSERS: Final[dict[tuple[type, str], Callable[[str], object]]] = {

@@ -1,6 +1,6 @@
 """All that an operator can set: attrs classes for the TOML file of the contract (doc/reference/config.md), in its own order.
 
-Defaults that depend on the host (paths, zm.conf) are None here and settled by `zmtwist.settings.settle`.
+Defaults that depend on the host (paths, zm.conf) are None here and settled by `zmtwist.config.settings.settle`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from zmtwist.configfile import parse
-from zmtwist.reread import taken
-from zmtwist.settings import Settings, settle
+from zmtwist.config.reload import taken
+from zmtwist.config.settings import Settings, settle
+from zmtwist.config.toml import parse
 
 DATABASE = '[database]\nurl = "mysql://u:hushhush@h/zm"\n'
 

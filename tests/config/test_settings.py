@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.config import Config, FieldError, MonitorOverride, PipelineConfig, WorkerConfig
+from zmtwist.config.database_url import DatabaseUrl
+from zmtwist.config.model import Config, FieldError, MonitorOverride, PipelineConfig, WorkerConfig
+from zmtwist.config.settings import ConfigError, load, parse, settle
 from zmtwist.ingest.options import options_of
-from zmtwist.settings import ConfigError, load, parse, settle
-from zmtwist.zm.url import DatabaseUrl
 
-EXAMPLE = Path(__file__).parent.parent / "etc" / "zmnext.toml"
+EXAMPLE = Path(__file__).parents[2] / "etc" / "zmnext.toml"
 
 
 def problems(text: str) -> list[str]:

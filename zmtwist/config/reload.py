@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from zmtwist.config import ZmNextConfig
-from zmtwist.settings import Settings
+from zmtwist.config.model import ZmNextConfig
+from zmtwist.config.settings import Settings
 
 
 def taken(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from zmtwist.zmconf import parse, read
+from zmtwist.config.zm_conf import parse, read
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.zm.url import DatabaseUrl, from_zm_conf, parse_url
+from zmtwist.config.database_url import DatabaseUrl, from_zm_conf, parse_url
 
 
 def mysql(**fields: object) -> DatabaseUrl:

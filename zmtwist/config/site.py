@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmtwist.settings import Settings
+from zmtwist.config.settings import Settings
 from zmtwist.zm.catalog import Site
 
 

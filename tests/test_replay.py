@@ -13,7 +13,7 @@ import pytest_twisted
 from tests.replay_worker import ROOT
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.happenings import EventClosed
+from zmtwist.notifications import EventClosed
 
 CAPTURES = Path(__file__).parent / "data" / "captures"
 SECOND = 1_000_000

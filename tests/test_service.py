@@ -12,7 +12,7 @@ import pytest_twisted
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.status import State, Transition
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from zmtwist.config.toml import parse
 from zmtwist.disabled import Disabled, left_behind
 from zmtwist.fleet.lock import LockFile, check_service_lock
 from zmtwist.fleet.status import State
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.service import ZmNext
 
 FLAG = "SELECT Function FROM Monitors WHERE Id = 1"

@@ -18,8 +18,8 @@ from tests.ops.test_ctl_service import ctl_here
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.status import State
-from zmtwist.happenings import EventClosed
 from zmtwist.ingest import storages
+from zmtwist.notifications import EventClosed
 from zmtwist.service import ZmNext
 
 STATVFS = os.statvfs

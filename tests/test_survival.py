@@ -22,7 +22,7 @@ from tests.service_case import Installation
 from tests.waiting import until, wait_for
 from zmtwist.fleet import fleet as fleet_module
 from zmtwist.fleet.status import State
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 
 CTL = Path(sys.executable).with_name("zmnextctl")
 TWISTD = Path(sys.executable).with_name("twistd")

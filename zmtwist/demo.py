@@ -16,7 +16,7 @@ from zmtwist.config.endpoints import DEFAULT_PORT, BadAddress, check_socket_path
 from zmtwist.config.toml import ConfigError
 from zmtwist.extras import VIDEO, missing
 from zmtwist.fleet.status import State, Transition
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.table import table
 from zmtwist.zm.embedded import connect
 

@@ -21,10 +21,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.composer import composer, digest_key
 from zmtwist.config.reload import taken
 from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
-from zmtwist.documents import composer, digest_key
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.debris import end_survivors
 from zmtwist.fleet.fleet import Fleet
@@ -45,11 +45,11 @@ from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.thumbnails import possible
 from zmtwist.interfaces import ICommander
 from zmtwist.ops.console import Console
-from zmtwist.outside import Outside
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.recorder import triggered_lead
 from zmtwist.reactor.tuning import tune
+from zmtwist.runtime import Outside
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.link import NotLinked
@@ -82,7 +82,7 @@ def wall_us() -> int:
 class ZmNext(Service):
     """The whole of zmtwist, as twistd runs it.
 
-    `announce` hears what happens (`happenings`, and the fleet's transitions) after the fact; `ended` is called when all is written and
+    `announce` hears what happens (`notifications`, and the fleet's transitions) after the fact; `ended` is called when all is written and
     stopped; `outside` is replaced by the simulation only.
     """
 

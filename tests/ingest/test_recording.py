@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from zmtwist.happenings import RecordingFailed, RecordingWell
 from zmtwist.ingest.activity import Activity
 from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.options import SECOND
@@ -27,6 +26,7 @@ from zmtwist.ingest.recording import (
     patience,
 )
 from zmtwist.ingest.session import Session
+from zmtwist.notifications import RecordingFailed, RecordingWell
 
 T0 = 1_795_000_000 * SECOND
 

@@ -16,7 +16,7 @@ from tests.ops.served import ask, free_port
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.status import State
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.api import Api
 from zmtwist.ops.openapi import openapi
 

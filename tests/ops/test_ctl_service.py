@@ -21,7 +21,7 @@ from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.status import State
-from zmtwist.happenings import EventClosed
+from zmtwist.notifications import EventClosed
 from zmtwist.ops.ctl import main
 from zmtwist.ops.orders import ORDERS
 

@@ -6,7 +6,7 @@ import pytest
 from twisted.logger import capturedLogs
 
 from tests.ops.served import transition
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.feed import Feed
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.ops.served import transition
 from zmtwist.fleet.status import State, Transition
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.figures import Figures, LastEvent
 
 

@@ -14,7 +14,7 @@ from tests.ops.served import ask
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.status import State
-from zmtwist.happenings import EventClosed
+from zmtwist.notifications import EventClosed
 from zmtwist.ops import http
 
 STREAM = b"GET /api/stream HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -21,7 +21,7 @@ from zmtwist.config.settings import Settings, settle
 from zmtwist.config.toml import parse
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.status import State
-from zmtwist.outside import Outside
+from zmtwist.runtime import Outside
 from zmtwist.service import ZmNext
 
 QUEUE_MAX = 60

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from zmtwist.executables import INFER, Program, environment_for, find_infer
 from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.begin import adopt_process, fill, spawn_child, write_down
 from zmtwist.fleet.debris import clear_post, infer_survivor
@@ -32,7 +33,6 @@ from zmtwist.fleet.process import KEPT_LINES, CannotSpawn, Command
 from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.run import Process, Surroundings
 from zmtwist.fleet.status import Change, InferenceStatus, State
-from zmtwist.programs import INFER, Program, environment_for, find_infer
 from zmtwist.untrusted.budget import Budget
 from zmtwist.untrusted.guard import Guard
 

@@ -16,6 +16,7 @@ import attrs
 
 from zmtwist.config.model import ZmNextConfig
 from zmtwist.durable import ENDING, durable_write
+from zmtwist.executables import INFER, Program, environment_for, find_worker
 from zmtwist.fleet.post import Guise, Post, Whose, of_monitor
 from zmtwist.fleet.process import CannotSpawn, Command
 from zmtwist.fleet.record import (
@@ -27,7 +28,6 @@ from zmtwist.fleet.record import (
     record_path,
 )
 from zmtwist.pipeline.document import Document
-from zmtwist.programs import INFER, Program, environment_for, find_worker
 
 
 @attrs.frozen

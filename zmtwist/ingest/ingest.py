@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
-from zmtwist.happenings import EventOpened
 from zmtwist.ingest.activity import MOTION_GATE_DOWNSCALE
 from zmtwist.ingest.admission import heard, opens, paid
 from zmtwist.ingest.assigner import Assigner
@@ -38,6 +37,7 @@ from zmtwist.ingest.thumbnails import Thumbnails
 from zmtwist.ingest.underway import UnderWay, closed, under_way
 from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
+from zmtwist.notifications import EventOpened
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.reactor.deferreds import ended
@@ -57,7 +57,7 @@ FINISH_SECONDS = 20.0
 class Ingest(Service):
     """Keeps one session per monitor, hands its changes to the writer, and does what follows a commit.
 
-    `run` tells this run's handles from those of any other. `announce` gets `happenings` after the fact. `options` are those of any
+    `run` tells this run's handles from those of any other. `announce` gets `notifications` after the fact. `options` are those of any
     monitor, before `know` says what is its own. With `thumbnails` events get pictures once they are closed, which takes PyAV; without
     `budgets` all that is said is taken.
     """

@@ -20,8 +20,8 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from zmtwist.executables import BASE_ENVIRONMENT
 from zmtwist.ingest.media_program import CLIP, LENGTH, framed
-from zmtwist.programs import BASE_ENVIRONMENT
 from zmtwist.untrusted.guard import MESSAGE, Guard
 
 LONGEST_ANSWER = 32 << 20

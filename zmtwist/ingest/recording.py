@@ -16,9 +16,9 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from zmtwist.happenings import RecordingFailed, RecordingWell
 from zmtwist.ingest.ownname import days_of, own_name
 from zmtwist.ingest.session import Session
+from zmtwist.notifications import RecordingFailed, RecordingWell
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.paths import EventPlace
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from zmtwist.changes import CloseEvent, Tally
-from zmtwist.happenings import EventClosed
 from zmtwist.ingest.session import Session
+from zmtwist.notifications import EventClosed
 from zmtwist.zm.paths import EventPlace
 
 

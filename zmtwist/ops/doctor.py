@@ -16,6 +16,7 @@ from zmtwist.config.endpoints import BadAddress, check_socket_path, unix_path
 from zmtwist.config.model import Config, PipelineConfig, ZmNextConfig
 from zmtwist.config.settings import Settings, settle
 from zmtwist.config.toml import ConfigError, load
+from zmtwist.executables import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.extras import EXTRAS, missing
 from zmtwist.fleet.process import CannotSpawn
 from zmtwist.ops.doctor_database import look_at_database
@@ -26,7 +27,6 @@ from zmtwist.pipeline.compose import compose
 from zmtwist.pipeline.detection import choose
 from zmtwist.pipeline.document import Refusal
 from zmtwist.pipeline.monitor import Monitor, Storage
-from zmtwist.programs import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.untrusted.guard import Guard
 
 RING_BYTES = 256 * 1024 * 1024

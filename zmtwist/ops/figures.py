@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from zmtwist.fleet.status import State, Transition
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 
 
 @attrs.frozen

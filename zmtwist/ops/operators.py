@@ -29,7 +29,7 @@ class Part(Protocol):
         """End; fires when that is done."""
 
     def announce(self, happening: object) -> None:
-        """Something has happened; see `happenings`."""
+        """Something has happened; see `notifications`."""
 
 
 class Operators(Service):

@@ -122,7 +122,7 @@ class ApiService(Service):
         self._listening: Deferred[None] = succeed(None)
 
     def announce(self, happening: object) -> None:
-        """Tell the feed and count; see `happenings`."""
+        """Tell the feed and count; see `notifications`."""
         self._figures.hear(happening)
         self._feed.publish(happening)
 

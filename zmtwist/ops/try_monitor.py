@@ -21,10 +21,11 @@ from typing import Any, Final
 
 import attrs
 
+from zmtwist.composer import composer
 from zmtwist.config.model import MonitorOverride
 from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
-from zmtwist.documents import composer
+from zmtwist.executables import Program, environment_for, find_worker
 from zmtwist.extras import VIDEO, missing
 from zmtwist.fleet.launch import check_directory, check_store_root
 from zmtwist.fleet.lines import KeptLines, LineSplitter, last_errors, level
@@ -36,7 +37,6 @@ from zmtwist.ops.fsck import CannotCheck, looking
 from zmtwist.ops.try_judge import Seen, judge
 from zmtwist.pipeline.document import Document, Refusal, dump
 from zmtwist.pipeline.graph import DETECTORS, Node, walk
-from zmtwist.programs import Program, environment_for, find_worker
 from zmtwist.untrusted.guard import NAME, Guard, Guards
 from zmtwist.wire.encode import encode_subscribe
 from zmtwist.wire.frames import FrameDecoder, UntrustedStream

@@ -10,11 +10,11 @@ import attrs
 
 from zmtwist.extras import Extra
 from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
-from zmtwist.happenings import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ingest.health import Health
 from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
+from zmtwist.notifications import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ops.figures import LastEvent, MonitorFigures
 from zmtwist.ops.why import Advice, advise, with_health, with_held, with_storage, with_warnings
 from zmtwist.pipeline.document import shown as shown_digest

@@ -12,7 +12,7 @@ from tests.ops.mqtt.world import SECOND, START, decoded, open_event, worker
 from zmtwist.config.mqtt_url import Broker, broker_of
 from zmtwist.config.toml import ConfigError, parse
 from zmtwist.fleet.status import State
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.messages import Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox
 from zmtwist.ops.mqtt.teller import ALARM_US, RECORDING_US, UPDATE_US, Teller, discovering

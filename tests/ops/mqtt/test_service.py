@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 from tests.ops.mqtt.world import START, FakeConnection, Running, decoded, open_event, worker
 from zmtwist.config.model import MqttConfig
 from zmtwist.fleet.status import State, Transition
-from zmtwist.happenings import EventOpened
+from zmtwist.notifications import EventOpened
 from zmtwist.ops.mqtt import service as module
 from zmtwist.ops.mqtt.messages import Message
 from zmtwist.ops.mqtt.outbox import MOST

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from zmtwist.fleet.status import WorkerStatus
-from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ingest.underway import UnderWay
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.view import at
 from zmtwist.untrusted.guard import leaving
 from zmtwist.untrusted.integers import whole

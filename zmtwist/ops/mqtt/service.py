@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from zmtwist.config.model import MqttConfig
 from zmtwist.config.mqtt_url import Broker, broker_of
 from zmtwist.fleet.status import Transition
-from zmtwist.happenings import EventClosed, EventOpened
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.client import BrokerConnection, Listener
 from zmtwist.ops.mqtt.messages import OFFLINE, ONLINE, Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox
@@ -107,7 +107,7 @@ class MqttService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     def announce(self, happening: object) -> None:
-        """Something has happened; see `happenings`."""
+        """Something has happened; see `notifications`."""
         message = self._teller.hear(happening, self._running.names, self._wall())
         if message is not None:
             self._outbox.put(message)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import attrs
 
 from zmtwist.fleet.status import WorkerStatus
-from zmtwist.happenings import EventClosed, EventOpened
 from zmtwist.ingest.underway import UnderWay
+from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.discovery import discovery
 from zmtwist.ops.mqtt.messages import Happening, Message, Topics, event_message, state_payload
 

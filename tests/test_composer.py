@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 import pytest
 
-from zmtwist import documents
+from zmtwist import composer as documents
+from zmtwist.composer import KEY_FILE, composer, digest_key, plugins_of, stored_graph
 from zmtwist.config.model import MonitorOverride, WorkerConfig
 from zmtwist.config.settings import parse, settle
-from zmtwist.documents import KEY_FILE, composer, digest_key, plugins_of, stored_graph
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.untrusted.guard import Guards

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zmtwist.config.model import ShareInferenceConfig, WorkerConfig
-from zmtwist.programs import Program, environment_for, find_infer, find_worker
+from zmtwist.executables import Program, environment_for, find_infer, find_worker
 
 
 def program(path: Path) -> Path:

@@ -14,11 +14,11 @@ from twisted.logger import Logger
 from zmtwist.config.model import MonitorOverride, WorkerConfig
 from zmtwist.config.settings import Settings
 from zmtwist.durable import durable_write
+from zmtwist.executables import find_worker, plugin_kinds
 from zmtwist.pipeline.compose import Inference, compose
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.graph import GraphText
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.programs import find_worker, plugin_kinds
 from zmtwist.untrusted.guard import Guards
 
 _LONGEST_FILE = 65_536

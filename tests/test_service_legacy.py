@@ -17,7 +17,7 @@ from tests.waiting import until
 from zmtwist.config.model import Config, LegacyConfig
 from zmtwist.config.settings import settle
 from zmtwist.config.toml import parse
-from zmtwist.disabled import Disabled, left_behind
+from zmtwist.daemon.disabled import Disabled, left_behind
 from zmtwist.fleet.lock import LockFile, check_service_lock
 from zmtwist.fleet.status import State
 from zmtwist.notifications import EventClosed, EventOpened

@@ -60,7 +60,7 @@ def makeService(options: Options) -> IService:
     """The service for these options. Ends the process, with every problem of the configuration a line each, where it can't be made."""
     from twisted.internet import reactor
 
-    from zmtwist.attended import attended
+    from zmtwist.daemon.supervision import attended
 
     keep_time(reactor)
     demo = Path(options["demo"]) if options["demo"] is not None else None
@@ -90,8 +90,8 @@ def makeService(options: Options) -> IService:
 
 def _disabled(reactor: Any, path: str, config: Config, zm_conf: Mapping[str, str]) -> IService:
     """Nothing, once what an earlier run may have left is undone. Only for that a whole configuration is needed: raises ConfigError."""
-    from zmtwist.attended import attended_disabled
-    from zmtwist.disabled import Disabled, left_behind
+    from zmtwist.daemon.disabled import Disabled, left_behind
+    from zmtwist.daemon.supervision import attended_disabled
     from zmtwist.service import ZmNext
 
     if not left_behind(config):
@@ -103,7 +103,7 @@ def _disabled(reactor: Any, path: str, config: Config, zm_conf: Mapping[str, str
 
 def _refuse(why: str, number: int, status: int = 1) -> NoReturn:
     """Say why nothing is started, to whoever waits for it too (with an errno), and end. Status EX_CONFIG (78): trying again is no use."""
-    from zmtwist.ops.notify import LONGEST, Notifier
+    from zmtwist.daemon.sd_notify import LONGEST, Notifier
 
     sys.stderr.write(f"{why}\n")
     Notifier.of(os.environ).send("STOPPING=1", f"STATUS={why.splitlines()[0][:LONGEST]}", f"ERRNO={number}")
@@ -115,8 +115,8 @@ def _see_that_it_is_alone(settings: Settings) -> None:
 
     The lock is taken when the service starts, as the process and user that it is then.
     """
+    from zmtwist.daemon.sd_notify import Notifier
     from zmtwist.fleet.lock import AlreadyRunning, wait_for_service_lock
-    from zmtwist.ops.notify import Notifier
 
     manager = Notifier.of(os.environ)
     try:
@@ -129,7 +129,7 @@ def _see_that_it_is_alone(settings: Settings) -> None:
 
 
 def _demo(reactor: Any, settings: Settings, directory: Path, seconds: float | None) -> IService:
-    from zmtwist.attended import attended
+    from zmtwist.daemon.supervision import attended
     from zmtwist.demo import Account
     from zmtwist.service import ZmNext
 

@@ -16,7 +16,7 @@ import pytest_twisted
 
 from tests.service_case import Installation
 from tests.waiting import Deadline, until
-from zmtwist.ops.notify import standing
+from zmtwist.daemon.sd_notify import standing
 
 TWISTD = Path(sys.executable).with_name("twistd")
 NO_DETECTOR = "[zmnext.pipeline]\ndetect = false"

@@ -13,10 +13,10 @@ from twisted.logger import Logger
 
 from zmtwist.config.settings import Settings
 from zmtwist.config.toml import ConfigError
-from zmtwist.disabled import Disabled
+from zmtwist.daemon.disabled import Disabled
+from zmtwist.daemon.sd_notify import Notify, standing
+from zmtwist.daemon.sighup import Hangup
 from zmtwist.ingest.ingest import FINISH_SECONDS
-from zmtwist.ops.hangup import Hangup
-from zmtwist.ops.notify import Notify, standing
 from zmtwist.service import ZmNext
 
 log = Logger()

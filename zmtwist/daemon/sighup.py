@@ -11,7 +11,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
-from zmtwist.ops.notify import Notify
+from zmtwist.daemon.sd_notify import Notify
 
 
 class Hangup(Service):

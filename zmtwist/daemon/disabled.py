@@ -11,9 +11,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from zmtwist.config.model import Config
+from zmtwist.daemon.sd_notify import Standing, standing
 from zmtwist.fleet.kept import FILE, Unkept, load
 from zmtwist.fleet.living import anything_runs
-from zmtwist.ops.notify import Standing, standing
 from zmtwist.service import ZmNext
 
 LOOK_SECONDS = 1.0

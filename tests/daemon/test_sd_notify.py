@@ -11,8 +11,16 @@ import attrs
 import pytest
 from twisted.internet.task import Clock
 
+from zmtwist.daemon.sd_notify import (
+    COMING_UP_SECONDS,
+    LOOK_SECONDS,
+    Notifier,
+    Notify,
+    Standing,
+    standing,
+    watchdog_seconds,
+)
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ops.notify import COMING_UP_SECONDS, LOOK_SECONDS, Notifier, Notify, Standing, standing, watchdog_seconds
 
 
 @attrs.define

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
-from zmtwist.ops.hangup import Hangup
+from zmtwist.daemon.sighup import Hangup
 
 
 class Reactor(MemoryReactorClock):

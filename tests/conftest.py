@@ -34,7 +34,7 @@ def mariadb() -> Iterator[Server]:
 # What `make quick` leaves out.
 
 SLOW_MODULES = {
-    "subprocess", "tests.attack.target", "tests.broker", "tests.ingest.media", "tests.ingest.video", "tests.mariadb", "tests.ops.browser",
+    "subprocess", "tests.attack.target", "tests.broker", "tests.media.stand_ins", "tests.media.clips", "tests.mariadb", "tests.ops.browser",
     "tests.service_case", "tests.sim.harness", "tests.wire.fuzz",
 }  # fmt: skip
 """Who uses something of these starts processes (workers, databases, browsers, children that read media), or takes long."""

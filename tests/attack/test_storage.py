@@ -18,7 +18,7 @@ import pytest
 
 from tests.attack.target import GOOD, HOSTILE, PAUSE_SECONDS, Target
 from tests.attack.worker import Worker
-from tests.ingest.video import record
+from tests.media.clips import record
 from tests.service_case import Installation
 from tests.waiting import crowd
 from zmtwist.wire.encode import encode_stats

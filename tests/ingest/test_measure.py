@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from tests.ingest.media import stand_in
-from tests.ingest.video import record
-from zmtwist.ingest import media_child
+from tests.media.clips import record
+from tests.media.stand_ins import stand_in
 from zmtwist.ingest.measure import Measure, measure, measure_files
+from zmtwist.media import child as media_child
 
 
 def test_a_finished_clip(tmp_path):

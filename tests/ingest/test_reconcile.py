@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.logger import globalLogPublisher
 
 from tests.ingest.builders import saved
-from tests.ingest.video import RATE, record
+from tests.media.clips import RATE, record
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent

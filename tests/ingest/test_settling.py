@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 
 from tests.ingest.builders import T0
 from tests.ingest.places import place_in
-from tests.ingest.video import record
+from tests.media.clips import record
 from zmtwist.changes import ClipSaved, Tally
 from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.clips import SettledClip

@@ -13,9 +13,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from tests.ingest.media import stand_in
 from tests.ingest.places import place_in
-from tests.ingest.video import record
+from tests.media.clips import record
+from tests.media.stand_ins import stand_in
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import CloseEvent, Tally, UpdateEvent

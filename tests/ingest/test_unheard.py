@@ -11,7 +11,7 @@ import pytest
 
 from tests.ingest.builders import T0
 from tests.ingest.places import place_in
-from tests.ingest.video import record
+from tests.media.clips import record
 from zmtwist.changes import ClipSaved, Tally
 from zmtwist.ingest.clips import ClipMissing
 from zmtwist.ingest.unheard import as_measured, find_unheard

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 
 from tests.conftest import TIME_ZONE
 from tests.ingest.test_reconcile import Life, ago, in_place, own_path
-from tests.ingest.video import record
+from tests.media.clips import record
 from tests.service_case import Installation
 from tests.zm.site import TestSite
 from zmtwist.ops import fsck as fsck_module

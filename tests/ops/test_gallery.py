@@ -15,8 +15,8 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from tests.ingest.media import stand_in
-from tests.ingest.video import record
+from tests.media.clips import record
+from tests.media.stand_ins import stand_in
 from tests.ops.served import Nothing, Served, ask, free_port
 from tests.ops.test_fragments import boxes
 from tests.service_case import Installation

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 
-from zmtwist.ingest.media_child import ChildEnded
+from zmtwist.media.child import ChildEnded
 from zmtwist.ops.codecs import MOST_UNITS, START
 from zmtwist.ops.fragments import Fragment, Fragmenting, Made, Unit
 from zmtwist.ops.muxer import LARGEST_UNIT, MOST_WAITING, Muxer

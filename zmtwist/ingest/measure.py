@@ -1,7 +1,7 @@
 """How long a clip really is and how many frames it has, read off its packets: an unfinished Matroska file does not say.
 
-Run as a program it is a media child (`media_program`), which is asked for one file after the other. Without PyAV nothing can be told but
-whether a file begins like Matroska.
+Run as a program it is a media child (`media.child_program`), which is asked for one file after the other. Without PyAV nothing can be told
+but whether a file begins like Matroska.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from zmtwist.ingest.media_program import NoFile, open_regular, opened, serve
+from zmtwist.media.child_program import NoFile, open_regular, opened, serve
 
 SECONDS_PER_FILE = 60
 NICENESS = 10
@@ -44,7 +44,7 @@ def measure_files(paths: Sequence[str], seconds_per_file: float = SECONDS_PER_FI
 
     A file that the child did not survive or finish is said to be unknown, so that nobody takes it for empty.
     """
-    from zmtwist.ingest.media_child import answers, command  # what the child itself has no use for
+    from zmtwist.media.child import answers, command  # what the child itself has no use for
 
     measured: dict[str, Measure] = {}
     left = list(paths)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from zmtwist.ingest.clips import NO_SUCH_FILE
-from zmtwist.ingest.media_program import NoFile, open_regular
+from zmtwist.media.child_program import NoFile, open_regular
 
 T = TypeVar("T")
 

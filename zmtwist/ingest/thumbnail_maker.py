@@ -1,6 +1,6 @@
 """Makes the pictures by which ZoneMinder's console shows an event: `snapshot.jpg` of its clip's first frame, `alarm.jpg` of its best.
 
-Run as a program it is a media child (`media_program`), at the lowest priority: one job after the other, each of one clip.
+Run as a program it is a media child (`media.child_program`), at the lowest priority: one job after the other, each of one clip.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from zmtwist.ingest.clips import move
-from zmtwist.ingest.media_program import open_regular, opened, serve
+from zmtwist.media.child_program import open_regular, opened, serve
 
 SNAPSHOT = "snapshot.jpg"
 ALARM = "alarm.jpg"

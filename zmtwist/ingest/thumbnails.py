@@ -23,8 +23,8 @@ from twisted.python.failure import Failure
 from zmtwist.changes import Change, CloseEvent, UpdateEvent
 from zmtwist.extras import VIDEO, major_version
 from zmtwist.ingest.clips import directory_bytes
-from zmtwist.ingest.media_child import Child, ChildEnded, command, spawn
 from zmtwist.ingest.thumbnail_maker import ALARM, SNAPSHOT, Done, Job, aside
+from zmtwist.media.child import Child, ChildEnded, command, spawn
 from zmtwist.reactor.deferreds import ended, given_up
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import MESSAGE, Guard

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from zmtwist.ingest.media_child import Child, ChildEnded, command, spawn
+from zmtwist.media.child import Child, ChildEnded, command, spawn
 from zmtwist.ops.codecs import content_type
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.http import connection_of, header

@@ -1,6 +1,6 @@
 """Access units to fragmented MP4, one fragment a frame: what Media Source Extensions play while it is still being made.
 
-Run as a program it is a media child (`media_program`) that does so for one camera. It alone needs PyAV.
+Run as a program it is a media child (`media.child_program`) that does so for one camera. It alone needs PyAV.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 import attrs
 import msgspec
 
-from zmtwist.ingest.media_program import serve
+from zmtwist.media.child_program import serve
 from zmtwist.ops.codecs import NAMES, Unshowable, annex_b, browser_name, length_size, parameter_sets
 from zmtwist.wire.messages import Hello
 

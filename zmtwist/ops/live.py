@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from zmtwist.extras import VIDEO, missing
-from zmtwist.ingest.media_child import ChildEnded, command, spawn
+from zmtwist.media.child import ChildEnded, command, spawn
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.fragments import Fragment, Made, Unit
 from zmtwist.ops.muxer import Asked, Muxer

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.ingest.media_child import ChildEnded
+from zmtwist.media.child import ChildEnded
 from zmtwist.ops.codecs import content_type
 from zmtwist.ops.fragments import Fragment, Made, Unit
 from zmtwist.ops.viewer import Backlog
@@ -31,7 +31,7 @@ _decode = msgspec.msgpack.Decoder(Made).decode
 
 
 class Asked(Protocol):
-    """What is needed here of `media_child.Child`."""
+    """What is needed here of `media.child.Child`."""
 
     def ask(self, message: bytes, seconds: float) -> Deferred[bytes]:
         """The answer to a message. Fails with `ChildEnded`."""

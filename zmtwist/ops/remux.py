@@ -1,6 +1,6 @@
 """A finished clip as fragmented MP4, for browsers that don't know Matroska: the same frames, not encoded again.
 
-Run as a program it is a media child (`media_program`) that does so for one clip, which it is given open.
+Run as a program it is a media child (`media.child_program`) that does so for one clip, which it is given open.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from zmtwist.ingest.media_program import CLIP, MATROSKA, opened, serve
+from zmtwist.media.child_program import CLIP, MATROSKA, opened, serve
 from zmtwist.ops.codecs import NAMES, Unshowable, browser_name, parameter_sets
 from zmtwist.ops.fragments import Sink
 from zmtwist.wire.messages import Hello

@@ -7,10 +7,10 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from tests.ingest.media import stand_in
+from tests.media.stand_ins import stand_in
 from tests.waiting import until
-from zmtwist.ingest import media_child
-from zmtwist.ingest.media_child import ChildEnded, answers, spawn
+from zmtwist.media import child as media_child
+from zmtwist.media.child import ChildEnded, answers, spawn
 
 
 @pytest.fixture

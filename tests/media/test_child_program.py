@@ -12,12 +12,12 @@ from struct import pack, unpack
 import av
 import pytest
 
-from tests.ingest.video import record
-from zmtwist.ingest.media_program import NoFile, framed, open_regular, opened
+from tests.media.clips import record
+from zmtwist.media.child_program import NoFile, framed, open_regular, opened
 
 PROGRAM = """
 import os, resource, sys, time
-from zmtwist.ingest.media_program import serve
+from zmtwist.media.child_program import serve
 
 def answer(message):
     try:

@@ -1,4 +1,4 @@
-"""The child's side of `media_child`: a program that reads media for the service, one job after the other, and may be lost with any of them.
+"""The child's side of `media.child`: a program that reads media for the service, one job after the other, and may be lost with any of them.
 
 What a clip or a live picture holds comes from a camera. It may take the library that reads it down, keep it busy for ever, or have it fill
 all memory; and many formats let it name other files and hosts to read. Hence a process of its own with bounded memory and time, which

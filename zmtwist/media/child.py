@@ -1,4 +1,4 @@
-"""The service's side of the child processes that read media (`media_program`): asked one thing at a time, they answer or they end.
+"""The service's side of the child processes that read media (`media.child_program`): asked one thing at a time, they answer or they end.
 
 A child costs some 35 MiB, of which 15 are its own. Nothing that it says is trusted, nor that it says anything.
 """
@@ -21,7 +21,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from zmtwist.executables import BASE_ENVIRONMENT
-from zmtwist.ingest.media_program import CLIP, LENGTH, framed
+from zmtwist.media.child_program import CLIP, LENGTH, framed
 from zmtwist.untrusted.guard import MESSAGE, Guard
 
 LONGEST_ANSWER = 32 << 20

@@ -20,7 +20,8 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from tests.attack.worker import Worker, arguments
-from zmtwist.wire.details import (
+from zmtwist.wire.encode import encode_frame, encode_response
+from zmtwist.wire.event_details import (
     EVENT_RECORDING_OPENING,
     EVENT_RECORDING_SAVED,
     EVENT_REVIEW_ASSETS,
@@ -30,7 +31,6 @@ from zmtwist.wire.details import (
     RawDetail,
     StreamState,
 )
-from zmtwist.wire.encode import encode_frame, encode_response
 from zmtwist.wire.messages import MessageType, Response, Stream
 
 ENDS_AFTER = 2.0

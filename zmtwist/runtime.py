@@ -20,7 +20,7 @@ from zmtwist.fleet.run import MakeLink
 from zmtwist.ops.operators import Operators
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.wire.link import WorkerLink
-from zmtwist.wire.turns import Turns
+from zmtwist.wire.read_budget import Turns
 from zmtwist.zm.pool import Database
 
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from tests.waiting import wait_for
 from zmtwist.sim.video import placeholder
-from zmtwist.wire.details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 from zmtwist.wire.encode import encode_bye, encode_event, encode_hello, encode_media, encode_response, encode_stats
+from zmtwist.wire.event_details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 from zmtwist.wire.frames import HEADER, MIN_LENGTH
 from zmtwist.wire.messages import Hello, MessageType, Response
 

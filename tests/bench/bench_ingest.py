@@ -39,7 +39,7 @@ from zmtwist.pipeline.document import Document
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.reactor.tuning import tune
 from zmtwist.wire.link import NotLinked, WorkerLink
-from zmtwist.wire.turns import Turns
+from zmtwist.wire.read_budget import Turns
 from zmtwist.zm.catalog import Catalog, Site
 from zmtwist.zm.pool import Database
 from zmtwist.zm.store import EventStore

@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from zmtwist.wire.details import EVENT_DETECTION, EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 from zmtwist.wire.encode import encode_event, encode_response
+from zmtwist.wire.event_details import EVENT_DETECTION, EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 from zmtwist.wire.frames import FrameDecoder
 from zmtwist.wire.messages import Command, Response
 

@@ -29,7 +29,7 @@ from zmtwist.ingest.recording import Failing
 from zmtwist.interfaces import ICatalog, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Mode, Monitor
-from zmtwist.wire.details import RecordingOpening
+from zmtwist.wire.event_details import RecordingOpening
 from zmtwist.wire.messages import Event, Response
 
 WATCHDOG = 30.0

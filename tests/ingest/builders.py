@@ -8,7 +8,7 @@ from pathlib import Path
 from zmtwist.changes import Change
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.session import Session
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     EVENT_DESCRIPTION,
     EVENT_DETECTION,
     EVENT_RECORDING_OPENING,

@@ -1,7 +1,15 @@
 import pytest
 
 from zmtwist.ingest.activity import activity_of, cause_of, percent
-from zmtwist.wire.details import AudioEvent, DetectedObject, Detection, Motion, Sound, TrackedDetection, ZoneMotion
+from zmtwist.wire.event_details import (
+    AudioEvent,
+    DetectedObject,
+    Detection,
+    Motion,
+    Sound,
+    TrackedDetection,
+    ZoneMotion,
+)
 
 
 @pytest.mark.parametrize(

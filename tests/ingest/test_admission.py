@@ -14,7 +14,7 @@ from zmtwist.ingest.ingest import Ingest
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.untrusted.budget import LIMITS, Allowance, Budgets, Kind
-from zmtwist.wire.details import Lifecycle
+from zmtwist.wire.event_details import Lifecycle
 from zmtwist.wire.messages import Event
 
 FEW = {

@@ -15,7 +15,7 @@ from zmtwist.changes import AddData
 from zmtwist.ingest.assets import AssetsInvalid, look
 from zmtwist.ingest.synopses import Synopses
 from zmtwist.untrusted.guard import Guard
-from zmtwist.wire.details import ReviewAssets
+from zmtwist.wire.event_details import ReviewAssets
 
 MANIFEST = {
     "type": "review_assets", "schema": 1, "monitor_id": 3, "event_id": 7, "path_base": "synopsis", "t_start_us": 5, "t_end_us": 9,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zmtwist.ingest.health import Health, StreamHealth, Trouble
-from zmtwist.wire.details import Lifecycle, StreamState
+from zmtwist.wire.event_details import Lifecycle, StreamState
 from zmtwist.wire.messages import Event
 
 

@@ -25,8 +25,8 @@ from zmtwist.ingest.unheard import as_measured
 from zmtwist.ingest.writer import COMPANY_SECONDS
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Mode, Monitor, Storage, Zone
-from zmtwist.wire.details import EVENT_REVIEW_ASSETS, Lifecycle
 from zmtwist.wire.encode import MAX_EVENT_ID
+from zmtwist.wire.event_details import EVENT_REVIEW_ASSETS, Lifecycle
 from zmtwist.wire.messages import Event, Response
 
 

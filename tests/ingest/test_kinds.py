@@ -14,8 +14,8 @@ from zmtwist.ingest.options import Options, data_pace, frames_pace
 from zmtwist.ingest.placing import zoning_of
 from zmtwist.ingest.session import Session
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
-from zmtwist.wire.details import ReviewAssets
 from zmtwist.wire.encode import encode_event
+from zmtwist.wire.event_details import ReviewAssets
 from zmtwist.wire.frames import FrameDecoder
 from zmtwist.zm import embedded
 from zmtwist.zm.dialect import SQLITE, Sql

@@ -6,7 +6,7 @@ import attrs
 
 from zmtwist.ingest.placing import zoning_of
 from zmtwist.pipeline.monitor import Monitor, Zone
-from zmtwist.wire.details import DetectedObject
+from zmtwist.wire.event_details import DetectedObject
 
 WHOLE = "0,0 639,0 639,359 0,359"
 LEFT = "0.00,0.00 50.00,0.00 50.00,100.00 0.00,100.00"

@@ -15,7 +15,7 @@ from zmtwist.ingest.activity import MAX_PENDING
 from zmtwist.ingest.clip import Clip, needs_settling
 from zmtwist.ingest.data import MAX_DATA
 from zmtwist.ingest.options import SECOND
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     Alert,
     Analytics,
     AudioEvent,

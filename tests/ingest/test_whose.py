@@ -12,7 +12,7 @@ from tests.ingest.places import place_in
 from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.options import Options
 from zmtwist.ingest.whose import clip_saved, may_hold
-from zmtwist.wire.details import RecordingSaved
+from zmtwist.wire.event_details import RecordingSaved
 
 ROOTS = ("/srv/old/",)
 MINE = [

@@ -4,7 +4,7 @@ import pytest
 
 from zmtwist.ingest.measure import Measure
 from zmtwist.ops.try_judge import RING_SLOT, Seen, judge
-from zmtwist.wire.details import DetectedObject, Detection, Motion, StreamState
+from zmtwist.wire.event_details import DetectedObject, Detection, Motion, StreamState
 from zmtwist.wire.messages import Event, Hello, Keyframe, Media
 
 CLIP = Measure(duration_us=8_000_000, frames=80, codec="h264")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.sim.harness import Sim, document, frames_of, is_bye, is_media, node, tlvs_of
 from tests.waiting import wait_for
-from zmtwist.wire.details import DetectedObject, Detection, Motion, TrackedDetection
+from zmtwist.wire.event_details import DetectedObject, Detection, Motion, TrackedDetection
 from zmtwist.wire.frames import UntrustedStream
 from zmtwist.wire.messages import Event, Hello, Media, MessageType, Stats, Unknown
 

@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 from tests.simulation.clips import RATE
 from tests.simulation.host import Host
 from tests.simulation.world import World
-from zmtwist.wire.details import StreamState
+from zmtwist.wire.event_details import StreamState
 from zmtwist.wire.link import CommandTimeout, NotLinked
 from zmtwist.wire.messages import Event, Hello, Response, Stream
-from zmtwist.wire.samples import EventCount
+from zmtwist.wire.sequence import EventCount
 
 if TYPE_CHECKING:
     from tests.simulation.workers import Worker

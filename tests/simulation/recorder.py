@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.clips import RATE, Clip, clip_in
 from tests.simulation.storage import Storage
 from tests.simulation.world import SECOND
-from zmtwist.wire.details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED, RecordingOpening, RecordingSaved
+from zmtwist.wire.event_details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED, RecordingOpening, RecordingSaved
 
 if TYPE_CHECKING:
     from tests.simulation.workers import Worker

@@ -17,7 +17,7 @@ from tests.simulation.host import Host
 from tests.simulation.links import Link
 from tests.simulation.recorder import Camera, Recorder
 from tests.simulation.world import World
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     EVENT_DETECTION,
     DetectedObject,
     Detection,

@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from tests.wire.test_details import KINDS
+from tests.wire.test_event_details import KINDS
 from zmtwist.changes import AddData, Change
 from zmtwist.ingest.options import Options
 from zmtwist.ingest.session import Session

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zmtwist.wire.details import Motion, RawDetail
 from zmtwist.wire.encode import (
     MAX_EVENT_ID,
     encode_bye,
@@ -22,6 +21,7 @@ from zmtwist.wire.encode import (
     encode_subscribe,
     encode_talkback,
 )
+from zmtwist.wire.event_details import Motion, RawDetail
 from zmtwist.wire.frames import HEADER, MAX_LENGTH, FrameDecoder
 from zmtwist.wire.messages import (
     Bye,

@@ -12,7 +12,7 @@ from zope.interface.verify import verifyObject
 from tests.wire.doubles import KeepingSink
 from zmtwist.interfaces import ILinkSink
 from zmtwist.untrusted.guard import Guard
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     Detail,
     DetectedObject,
     Detection,

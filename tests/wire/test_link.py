@@ -38,8 +38,8 @@ from zmtwist.wire.encode import (
 )
 from zmtwist.wire.frames import encode_frame
 from zmtwist.wire.link import CommandTimeout, NotLinked, WorkerLink
+from zmtwist.wire.link_machine import CLOSE_SECONDS, CLOSE_STEP
 from zmtwist.wire.messages import Hello, Response, Subscribe
-from zmtwist.wire.reconnect import CLOSE_SECONDS, CLOSE_STEP
 
 EVENTS_ONLY = Subscribe(video=False, audio=False, events=True)
 WITH_VIDEO = Subscribe(video=True, audio=False, events=True)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zmtwist.wire.details import Lifecycle, Motion, RawDetail, StreamState, decode_detail
 from zmtwist.wire.encode import encode_hello
+from zmtwist.wire.event_details import Lifecycle, Motion, RawDetail, StreamState, decode_detail
 from zmtwist.wire.frames import FrameDecoder
 from zmtwist.wire.messages import (
     Command,

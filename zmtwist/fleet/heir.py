@@ -32,7 +32,7 @@ from zmtwist.fleet.process import CannotSpawn, Reports
 from zmtwist.fleet.run import Hears, Run, Surroundings
 from zmtwist.interfaces import ILinkSink
 from zmtwist.pipeline.document import Document
-from zmtwist.wire.details import RecordingOpening
+from zmtwist.wire.event_details import RecordingOpening
 from zmtwist.wire.messages import Event, Hello
 
 READY_SECONDS = 30.0

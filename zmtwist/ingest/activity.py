@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from zmtwist.ingest.placing import Zoning
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     Alert,
     Analytics,
     AudioEvent,

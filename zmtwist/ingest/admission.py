@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from zmtwist.changes import AddData, AddFrame, AddTag, Change, OpenEvent, UpdateEvent
 from zmtwist.untrusted.budget import Budget, Kind
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     Lifecycle,
     RawDetail,
     RecordingOpening,

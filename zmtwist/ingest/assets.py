@@ -17,7 +17,7 @@ from zmtwist.ingest.data import dumped
 from zmtwist.ingest.ondisk import Unreadable, decoded, read_whole
 from zmtwist.ingest.remarks import short
 from zmtwist.untrusted.guard import Guard
-from zmtwist.wire.details import ReviewAssets
+from zmtwist.wire.event_details import ReviewAssets
 from zmtwist.wire.guarded import guarded_detail
 from zmtwist.zm.paths import EventPlace
 

@@ -10,7 +10,7 @@ import msgspec
 from zmtwist.ingest.activity import Activity
 from zmtwist.ingest.options import SECOND, Pace
 from zmtwist.ingest.remarks import MAX_NAME, MAX_WORDS, short
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     Alert,
     Analytics,
     AudioEvent,

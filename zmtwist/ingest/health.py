@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from zmtwist.wire.details import EVENT_SNAPSHOT, Lifecycle, StreamState
+from zmtwist.wire.event_details import EVENT_SNAPSHOT, Lifecycle, StreamState
 from zmtwist.wire.messages import Event
 
 EVENT_STATE_CHANGED = 0x0201

@@ -44,7 +44,7 @@ from zmtwist.reactor.deferreds import ended
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.budget import UNLIMITED, Budgets
 from zmtwist.untrusted.guard import Guards
-from zmtwist.wire.details import EVENT_REVIEW_ASSETS, RecordingSaved
+from zmtwist.wire.event_details import EVENT_REVIEW_ASSETS, RecordingSaved
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
 from zmtwist.zm.left import LeftRow
 from zmtwist.zm.paths import EventPlace

@@ -9,7 +9,7 @@ import attrs
 from zmtwist.pipeline.geometry import known_size
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.zones import Area, Placement, classify, parse_zones
-from zmtwist.wire.details import DetectedObject
+from zmtwist.wire.event_details import DetectedObject
 
 UNKNOWN_SIZE = (0, 0)
 _CORNERS = {(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)}

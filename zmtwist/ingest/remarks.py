@@ -9,7 +9,7 @@ import msgspec
 
 from zmtwist.ingest.activity import Activity, percent
 from zmtwist.ingest.options import SECOND
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     Alert,
     Analytics,
     AudioEvent,

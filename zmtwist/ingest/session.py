@@ -32,8 +32,8 @@ from zmtwist.ingest.health import Health
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.ownname import is_path
 from zmtwist.ingest.whose import begin_of_unheard, clip_saved, nobodys
-from zmtwist.wire.details import RecordingOpening, RecordingSaved, ReviewAssets, StreamState
 from zmtwist.wire.encode import MAX_EVENT_ID
+from zmtwist.wire.event_details import RecordingOpening, RecordingSaved, ReviewAssets, StreamState
 from zmtwist.wire.messages import Event
 
 REFRESH_US = 5 * SECOND

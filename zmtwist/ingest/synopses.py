@@ -14,7 +14,7 @@ from zmtwist.ingest.assets import AssetsInvalid, look
 from zmtwist.ingest.session import Session
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import Guards
-from zmtwist.wire.details import Detail, ReviewAssets
+from zmtwist.wire.event_details import Detail, ReviewAssets
 from zmtwist.zm.paths import EventPlace
 
 REMEMBERED = 256

@@ -14,7 +14,7 @@ from zmtwist.ingest.activity import CAUSES, cause_of
 from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.ownname import OwnName, own_name
-from zmtwist.wire.details import RecordingSaved
+from zmtwist.wire.event_details import RecordingSaved
 from zmtwist.zm.left import clip_event, is_our_name
 from zmtwist.zm.paths import EventPlace
 

@@ -19,7 +19,7 @@ from zmtwist.ops.muxer import Asked, Muxer
 from zmtwist.ops.viewer import Viewer
 from zmtwist.untrusted.guard import MESSAGE, Guard
 from zmtwist.wire.messages import Hello, Keyframe, Media
-from zmtwist.wire.video import VideoLink, VideoSink
+from zmtwist.wire.video_link import VideoLink, VideoSink
 
 FIRST_PICTURE_SECONDS = 15.0
 """How long a viewer waits for the first picture: cameras send keyframes up to some ten seconds apart."""
@@ -35,7 +35,7 @@ STILL_US = 10_000
 
 
 class Link(Protocol):
-    """What is needed here of `wire.video.VideoLink`."""
+    """What is needed here of `wire.video_link.VideoLink`."""
 
     def start(self) -> None:
         """Connect."""

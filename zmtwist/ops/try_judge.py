@@ -13,7 +13,7 @@ from zmtwist.fleet.lines import may_tell_opening, opening, sign
 from zmtwist.ingest.measure import Measure
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.pipeline.monitor import Mode
-from zmtwist.wire.details import Detection, StreamState
+from zmtwist.wire.event_details import Detection, StreamState
 from zmtwist.wire.messages import Event, Hello, Keyframe, Media, Message, Stream, kind_of
 
 RING_SLOT = 1 << 20

@@ -9,7 +9,7 @@ from sched import scheduler
 
 from zmtwist.sim.server import Server
 from zmtwist.sim.tuning import Tuning
-from zmtwist.wire.details import EVENT_REVIEW_ASSETS
+from zmtwist.wire.event_details import EVENT_REVIEW_ASSETS
 from zmtwist.wire.messages import MessageType
 
 _BEAT = 0.1

@@ -14,7 +14,7 @@ from typing import Any
 
 from zmtwist.sim.document import DEFAULT_TRIGGERS, Store
 from zmtwist.sim.video import Clip, Packet
-from zmtwist.wire.details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
+from zmtwist.wire.event_details import EVENT_RECORDING_OPENING, EVENT_RECORDING_SAVED
 
 CONTINUOUS = "continuous"
 

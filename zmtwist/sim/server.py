@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from zmtwist.wire.details import LIFECYCLE_CODES
 from zmtwist.wire.encode import encode_bye, encode_event, encode_hello, encode_media, encode_response, encode_stats
+from zmtwist.wire.event_details import LIFECYCLE_CODES
 from zmtwist.wire.frames import FrameDecoder, UntrustedStream, encode_frame
 from zmtwist.wire.messages import Command, Hello, Message, MessageType, Response, Stream, Subscribe
 

@@ -9,7 +9,7 @@ import msgspec
 
 from zmtwist.sim.document import Stage
 from zmtwist.sim.scene import Thing
-from zmtwist.wire.details import EVENT_DESCRIPTION, EVENT_DETECTION
+from zmtwist.wire.event_details import EVENT_DESCRIPTION, EVENT_DETECTION
 
 
 class Sighting(msgspec.Struct, frozen=True):

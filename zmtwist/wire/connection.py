@@ -18,13 +18,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.interfaces import ILinkObserver, ILinkSink
-from zmtwist.wire.details import EVENT_SNAPSHOT, LIFECYCLE_CODES, StreamState
 from zmtwist.wire.encode import encode_command, encode_subscribe
+from zmtwist.wire.event_details import EVENT_SNAPSHOT, LIFECYCLE_CODES, StreamState
 from zmtwist.wire.frames import MediaSeen
 from zmtwist.wire.messages import Bye, Event, Hello, Message, Response, Stats, Stream, Subscribe
 from zmtwist.wire.protocol import StreamSocketProtocol, carry_on
-from zmtwist.wire.samples import EventCount, Implausible, MediaSample
-from zmtwist.wire.turns import Turns
+from zmtwist.wire.read_budget import Turns
+from zmtwist.wire.sequence import EventCount, Implausible, MediaSample
 
 FIRST_SAMPLE_SECONDS = 1.0
 """When the first sample is asked for: late enough to leave a busy start alone, early enough to tell soon that a camera is live."""

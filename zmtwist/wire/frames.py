@@ -9,7 +9,7 @@ from struct import Struct
 import msgspec
 
 from zmtwist.wire.bounds import MOST_PTS
-from zmtwist.wire.details import RawDetail
+from zmtwist.wire.event_details import RawDetail
 from zmtwist.wire.messages import (
     Bye,
     Keyframe,

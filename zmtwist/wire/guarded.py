@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from zmtwist.interfaces import ILinkSink
 from zmtwist.untrusted.guard import LINE, MESSAGE, NAME, PATH, Guard
-from zmtwist.wire.details import Detail, RawDetail, RecordingOpening
+from zmtwist.wire.event_details import Detail, RawDetail, RecordingOpening
 from zmtwist.wire.messages import Event, Hello, Response
 
 WORDS = frozenset({"text", "prompt", "reason"})

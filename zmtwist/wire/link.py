@@ -1,6 +1,7 @@
 """The link to one monitor's worker.
 
-`wire.reconnect` decides when to connect, `wire.connection` what is done with a connection; here is what the rest of zmtwist sees of both.
+`wire.link_machine` decides when to connect, `wire.connection` what is done with a connection; here is what the rest of zmtwist sees of
+both.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from zmtwist.interfaces import ILinkObserver, ILinkSink
 from zmtwist.wire.connection import CommandTimeout, Connection, NotLinked, Tally
+from zmtwist.wire.link_machine import Core, LinkState, Machine
 from zmtwist.wire.messages import Hello, Response, Stream
-from zmtwist.wire.reconnect import Core, LinkState, Machine
-from zmtwist.wire.turns import Turns
-from zmtwist.wire.watch import SocketWatch
+from zmtwist.wire.read_budget import Turns
+from zmtwist.wire.socket_watch import SocketWatch
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from zmtwist.wire.bounds import UNREADABLE, Whole, too_much
-from zmtwist.wire.details import KNOWN_KINDS, Detail, MalformedDetail, RawDetail, decode_detail
+from zmtwist.wire.event_details import KNOWN_KINDS, Detail, MalformedDetail, RawDetail, decode_detail
 
 
 class MessageType(IntEnum):

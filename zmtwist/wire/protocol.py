@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from zmtwist.wire.frames import FrameDecoder, MediaSeen, UntrustedStream
 from zmtwist.wire.messages import Message, Stream
-from zmtwist.wire.turns import Turns
+from zmtwist.wire.read_budget import Turns
 
 log = Logger()
 carry_on = log.failureHandler("telling the receiver of a stream")

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from zmtwist.interfaces import ILinkObserver
 from zmtwist.wire.connection import Connection
 from zmtwist.wire.protocol import carry_on
-from zmtwist.wire.watch import SocketWatch
+from zmtwist.wire.socket_watch import SocketWatch
 
 CLOSE_STEP = 0.001
 """Seconds between attempts right after a bind: the file is there before `listen` is, and before its mode lets us in."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.wire.samples import EventCount, Implausible, MediaSample, steps
+from zmtwist.wire.sequence import EventCount, Implausible, MediaSample, steps
 
 U32 = 2**32
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zmtwist.wire.details import (
+from zmtwist.wire.event_details import (
     Alert,
     Analytics,
     AudioEvent,

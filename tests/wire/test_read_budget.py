@@ -9,7 +9,7 @@ from twisted.logger import globalLogPublisher
 
 from zmtwist.wire.encode import encode_event
 from zmtwist.wire.protocol import StreamSocketProtocol
-from zmtwist.wire.turns import TURN_SECONDS, Turns
+from zmtwist.wire.read_budget import TURN_SECONDS, Turns
 
 
 class Slow:

@@ -16,7 +16,7 @@ from twisted.internet.inotify import INotify
 from twisted.internet.task import Clock, deferLater
 
 from tests.waiting import until
-from zmtwist.wire.watch import CLOSE_INTERVAL, CLOSE_SECONDS, SLOW_INTERVAL, SocketWatch
+from zmtwist.wire.socket_watch import CLOSE_INTERVAL, CLOSE_SECONDS, SLOW_INTERVAL, SocketWatch
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.waiting import until
 from zmtwist.wire.encode import encode_bye, encode_hello, encode_media, encode_stats
 from zmtwist.wire.frames import FrameDecoder
 from zmtwist.wire.messages import Hello, Subscribe
-from zmtwist.wire.video import VideoLink
+from zmtwist.wire.video_link import VideoLink
 
 
 class Worker(Protocol):

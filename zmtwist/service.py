@@ -47,7 +47,7 @@ from zmtwist.interfaces import ICommander
 from zmtwist.ops.console import Console
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.pipeline.recorder import triggered_lead
+from zmtwist.pipeline.store_node import triggered_lead
 from zmtwist.reactor.tuning import tune
 from zmtwist.runtime import Outside
 from zmtwist.untrusted.budget import Budgets

@@ -13,8 +13,8 @@ from zmtwist.pipeline.document import Unfit
 from zmtwist.pipeline.graph import GraphError, fit, parse_graph
 from zmtwist.pipeline.mode import mode_of
 from zmtwist.pipeline.monitor import Monitor, Zone
-from zmtwist.pipeline.mqtt import parse_broker
-from zmtwist.pipeline.recorder import Lengths, lengths
+from zmtwist.pipeline.mqtt_node import parse_broker
+from zmtwist.pipeline.store_node import Lengths, lengths
 from zmtwist.pipeline.zones import parse_zones
 
 

@@ -31,7 +31,7 @@ from zmtwist.config.model import (
     PipelineConfig,
 )
 from zmtwist.config.mqtt_url import broker_of
-from zmtwist.pipeline.mqtt import parse_broker
+from zmtwist.pipeline.mqtt_node import parse_broker
 from zmtwist.untrusted.redact import mask
 
 # What a value must also pass, beside its class's own validators. The URLs hold secrets: their parsers never quote what they were given.

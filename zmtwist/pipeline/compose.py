@@ -26,9 +26,9 @@ from zmtwist.pipeline.graph import (
 )
 from zmtwist.pipeline.mode import mode_of
 from zmtwist.pipeline.monitor import Mode, Monitor
-from zmtwist.pipeline.mqtt import Broker, mqtt_node, parse_broker
+from zmtwist.pipeline.mqtt_node import Broker, mqtt_node, parse_broker
 from zmtwist.pipeline.privacy import is_private, masked_tree
-from zmtwist.pipeline.recorder import lead_of, store_node
+from zmtwist.pipeline.store_node import lead_of, store_node
 from zmtwist.pipeline.zones import Area, including, parse_zones
 from zmtwist.untrusted.redact import Redactor, mask
 

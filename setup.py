@@ -38,7 +38,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "."},
     packages=[*find_packages(include=["zmtwist", "zmtwist.*"]), "twisted.plugins"],
-    package_data={"zmtwist": ["py.typed", "zm/*.sql", "ops/page/*"]},
+    package_data={"zmtwist": ["py.typed", "zm/db/*.sql", "ops/page/*"]},
     install_requires=[
         "twisted[tls]>=24.11",
         "attrs>=23.2",

@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from zmtwist.config.settings import settle
 from zmtwist.config.toml import parse
 from zmtwist.service import ZmNext
-from zmtwist.zm.embedded import connect
+from zmtwist.zm.db.embedded import connect
 
 SIMULATOR = Path(sys.executable).with_name("zm-core-sim")
 DEFAULT_TUNING = {"ZM_CORE_SIM": "fps=10"}

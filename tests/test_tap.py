@@ -139,7 +139,7 @@ def test_the_plugin_is_in_the_wheel(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "twisted/plugins/zmnext_plugin.py" in names
     assert "twisted/plugins/__init__.py" not in names
-    assert "zmtwist/zm/embedded.sql" in names
+    assert "zmtwist/zm/db/embedded.sql" in names
     page = {f"zmtwist/ops/page/{file.name}" for file in (ROOT / "zmtwist/ops/page").iterdir()}
     assert "zmtwist/ops/page/index.html" in page
     assert page <= set(names)

@@ -18,7 +18,7 @@ from zmtwist.extras import VIDEO, missing
 from zmtwist.fleet.status import State, Transition
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.table import table
-from zmtwist.zm.embedded import connect
+from zmtwist.zm.db.embedded import connect
 
 DATABASE = "zmnext.db"
 CONFIG = "zmnext.toml"

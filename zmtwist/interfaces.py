@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from zmtwist.ingest.recording import Failing
     from zmtwist.pipeline.monitor import Monitor
     from zmtwist.wire.messages import Event, Hello, Response
-    from zmtwist.zm.errors import Unsure
-    from zmtwist.zm.paths import EventPlace
+    from zmtwist.zm.db.errors import Unsure
+    from zmtwist.zm.event_paths import EventPlace
 
 
 class ILinkSink(Interface):
@@ -101,12 +101,12 @@ class IEventStore(Interface):
         """Write `changes` in one transaction, in their order per handle, and give the places of the events that they opened.
 
         `places` knows every handle that is not opened by `changes` themselves; `monitors` every monitor that has an OpenEvent here.
-        Fails with `zm.errors.Retryable` (nothing is written: the same again later), `zm.errors.Unsure` (the commit's answer was lost:
-        ask `landed` first), or `zm.errors.Refused` (the database will not take this batch as it is, however often).
+        Fails with `zm.db.errors.Retryable` (nothing is written: the same again later), `zm.db.errors.Unsure` (the commit's answer was lost:
+        ask `landed` first), or `zm.db.errors.Refused` (the database will not take this batch as it is, however often).
         """
 
     def landed(unsure: Unsure) -> Deferred[bool]:
-        """Whether the transaction that failed with `unsure` is in the database after all. Fails with `zm.errors.Retryable`."""
+        """Whether the transaction that failed with `unsure` is in the database after all. Fails with `zm.db.errors.Retryable`."""
 
     def opened(
         openings: Sequence[OpenEvent],
@@ -115,7 +115,7 @@ class IEventStore(Interface):
         closes: Mapping[str, CloseEvent],
     ) -> Deferred[Mapping[str, EventPlace]]:
         """Which of `openings`, which an earlier run may or may not have committed, have their row; their places. `taken` are ids of
-        events known to be others, `closes` what the same batch closed, by handle. Fails with `zm.errors.Retryable`."""
+        events known to be others, `closes` what the same batch closed, by handle. Fails with `zm.db.errors.Retryable`."""
 
 
 class ICatalog(Interface):

@@ -21,7 +21,7 @@ from zmtwist.ops.operators import Operators
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.wire.link import WorkerLink
 from zmtwist.wire.read_budget import Turns
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db.pool import Database
 
 
 class Api(Protocol):

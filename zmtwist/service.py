@@ -54,13 +54,13 @@ from zmtwist.untrusted.budget import Budgets
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.link import NotLinked
 from zmtwist.wire.messages import Response
-from zmtwist.zm.catalog import Catalog
-from zmtwist.zm.clock import compare
-from zmtwist.zm.errors import DatabaseError
-from zmtwist.zm.left import Own
-from zmtwist.zm.legacy import CaptureSwitch
-from zmtwist.zm.status import StatusWriter
-from zmtwist.zm.store import EventStore
+from zmtwist.zm.db.errors import DatabaseError
+from zmtwist.zm.db.server_clock import compare
+from zmtwist.zm.read.catalog import Catalog
+from zmtwist.zm.read.own_events import Own
+from zmtwist.zm.write.capture_setting import CaptureSwitch
+from zmtwist.zm.write.monitor_status import StatusWriter
+from zmtwist.zm.write.store import EventStore
 
 HANDOFF_SECONDS = 0.2
 """From the hand-over to the end: time to tell whoever asked for it."""

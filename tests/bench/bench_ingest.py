@@ -40,9 +40,9 @@ from zmtwist.reactor.thread_pool import Disk
 from zmtwist.reactor.tuning import tune
 from zmtwist.wire.link import NotLinked, WorkerLink
 from zmtwist.wire.read_budget import Turns
-from zmtwist.zm.catalog import Catalog, Site
-from zmtwist.zm.pool import Database
-from zmtwist.zm.store import EventStore
+from zmtwist.zm.db.pool import Database
+from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.write.store import EventStore
 
 DATABASE = "zm138"
 MONITORS = 300

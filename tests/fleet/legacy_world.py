@@ -17,8 +17,8 @@ from zmtwist.fleet.legacy import Handover
 from zmtwist.fleet.procfs import Seen
 from zmtwist.fleet.zmdc import Listing, NoAnswer, parse_listing
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.zm.errors import Retryable
-from zmtwist.zm.legacy import CaptureChange
+from zmtwist.zm.db.errors import Retryable
+from zmtwist.zm.write.capture_setting import CaptureChange
 
 
 class World:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.ingest.builders import T0
 from zmtwist.pipeline.monitor import Monitor, Storage
-from zmtwist.zm.paths import EventPlace, place, video_name
+from zmtwist.zm.event_paths import EventPlace, place, video_name
 
 
 def place_in(root: Path, event_id: int = 7, monitor_id: int = 3, scheme: str = "Medium") -> EventPlace:

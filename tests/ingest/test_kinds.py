@@ -17,10 +17,10 @@ from zmtwist.pipeline.monitor import Monitor, Storage, Zone
 from zmtwist.wire.encode import encode_event
 from zmtwist.wire.event_details import ReviewAssets
 from zmtwist.wire.frames import FrameDecoder
-from zmtwist.zm import embedded
-from zmtwist.zm.dialect import SQLITE, Sql
-from zmtwist.zm.events import Batch, write
-from zmtwist.zm.schema import probe
+from zmtwist.zm.db import embedded
+from zmtwist.zm.db.dialect import SQLITE, Sql
+from zmtwist.zm.db.schema import probe
+from zmtwist.zm.write.batch import Batch, write
 
 DETECTED, DESCRIBED, SAVED, OPENING = 0x0301, 0x0302, 0x0303, 0x0304
 

@@ -33,10 +33,10 @@ from zmtwist.notifications import EventClosed
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.service import wall_us
 from zmtwist.wire.messages import Event
-from zmtwist.zm.catalog import Catalog, Site
-from zmtwist.zm.left import Own, Reader
-from zmtwist.zm.pool import Database
-from zmtwist.zm.store import EventStore
+from zmtwist.zm.db.pool import Database
+from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.read.own_events import Own, Reader
+from zmtwist.zm.write.store import EventStore
 
 SECOND = 1_000_000
 

@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 
 from zmtwist.ingest.hands import InHand
 from zmtwist.ingest.reconcile import AGAIN_SECONDS, BUSY_SECONDS, GONE_SECONDS, Reconciler
-from zmtwist.zm.errors import Retryable
+from zmtwist.zm.db.errors import Retryable
 
 
 class Run:

@@ -26,8 +26,8 @@ from zmtwist.ingest.reconcile_actions import (
 from zmtwist.ingest.reconcile_plan import Scene, plan
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, Stray
 from zmtwist.pipeline.monitor import Monitor, Storage
-from zmtwist.zm.left import LeftRow
-from zmtwist.zm.paths import SECOND, local_time, place
+from zmtwist.zm.event_paths import SECOND, local_time, place
+from zmtwist.zm.read.own_events import LeftRow
 
 ROOT = "/srv/e"
 T0 = 1_795_338_650

@@ -7,7 +7,7 @@ from tests.ingest.places import place_in
 from zmtwist.changes import ClipSaved, OpenEvent, Tally
 from zmtwist.ingest.activity import CAUSES, cause_of
 from zmtwist.ingest.restore import cause_parts, restored
-from zmtwist.zm.left import LeftRow
+from zmtwist.zm.read.own_events import LeftRow
 
 
 @pytest.mark.parametrize("trigger", ["continuous", "motion", "detection", "audio_event", "line_cross"])

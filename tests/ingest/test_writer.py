@@ -17,8 +17,8 @@ from tests.ingest.places import place_in
 from zmtwist.changes import AddFrame, Change, ClipSaved, CloseEvent, OpenEvent, Tally, UpdateEvent
 from zmtwist.ingest.writer import COMPANY_SECONDS, LAST_DELAY, Writer
 from zmtwist.interfaces import IEventStore
-from zmtwist.zm.errors import Refused, Retryable, Unsure
-from zmtwist.zm.events import Written
+from zmtwist.zm.db.errors import Refused, Retryable, Unsure
+from zmtwist.zm.write.batch import Written
 
 
 def open_event(monitor: int, n: int = 1) -> OpenEvent:

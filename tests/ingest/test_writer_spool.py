@@ -21,7 +21,7 @@ from zmtwist.ingest.roomyfile import RoomyFile
 from zmtwist.ingest.spool import PATIENCE, Spool
 from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble
 from zmtwist.ingest.writer import COMPANY_SECONDS, SPOOL_AFTER, Writer
-from zmtwist.zm.errors import Retryable
+from zmtwist.zm.db.errors import Retryable
 
 
 class SameThread:

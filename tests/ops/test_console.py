@@ -7,8 +7,8 @@ from twisted.internet.task import Clock
 
 from zmtwist.fleet.status import State, Transition, WorkerStatus
 from zmtwist.ops.console import REFRESH_SECONDS, Console
-from zmtwist.zm.errors import Retryable
-from zmtwist.zm.status import CameraStatus
+from zmtwist.zm.db.errors import Retryable
+from zmtwist.zm.write.monitor_status import CameraStatus
 
 
 class Writer:

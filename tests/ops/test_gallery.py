@@ -26,8 +26,8 @@ from zmtwist.ops import filebody
 from zmtwist.ops.filebody import Outside, open_inside, read_at
 from zmtwist.ops.library import Library
 from zmtwist.sim.camera import Camera
-from zmtwist.zm.catalog import Site
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db.pool import Database
+from zmtwist.zm.read.catalog import Site
 
 CLIP = bytes(n * 7 % 256 for n in range(300_000))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.world import SECOND, World
 from zmtwist.ingest.measure import Measure
-from zmtwist.zm.paths import CODECS
+from zmtwist.zm.event_paths import CODECS
 
 if TYPE_CHECKING:
     from tests.simulation.storage import Storage

@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 from tests.simulation.host import Host
 from tests.simulation.world import World
 from zmtwist.config.database_url import DatabaseUrl
-from zmtwist.zm import embedded
-from zmtwist.zm.dialect import SQLITE, Sql
-from zmtwist.zm.errors import CommitLost, Refused, Retryable
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db import embedded
+from zmtwist.zm.db.dialect import SQLITE, Sql
+from zmtwist.zm.db.errors import CommitLost, Refused, Retryable
+from zmtwist.zm.db.pool import Database
 
 
 @cache
@@ -126,7 +126,7 @@ class Server:
 
 
 class SimulatedDatabase(Database):
-    """`zm.pool.Database` without threads: everything but the schema's memory is the server's."""
+    """`zm.db.pool.Database` without threads: everything but the schema's memory is the server's."""
 
     def __init__(self, host: Host, url: DatabaseUrl, server: Server) -> None:
         super().__init__(host, url)

@@ -15,9 +15,9 @@ from tests.waiting import until
 from zmtwist.changes import AddFrame, Change, CloseEvent, OpenEvent, Tally
 from zmtwist.config.database_url import parse_url
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.zm.catalog import Catalog, Site
-from zmtwist.zm.pool import Database
-from zmtwist.zm.store import EventStore
+from zmtwist.zm.db.pool import Database
+from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.write.store import EventStore
 
 SYDNEY = ZoneInfo("Australia/Sydney")
 SECOND = 1_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zmtwist.config.settings import Settings
-from zmtwist.zm.catalog import Site
+from zmtwist.zm.read.catalog import Site
 
 
 def site_of(settings: Settings) -> Site:

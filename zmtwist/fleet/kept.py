@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from zmtwist.durable import durable_write
-from zmtwist.zm.legacy import CaptureColumn
+from zmtwist.zm.write.capture_setting import CaptureColumn
 
 FILE = "legacy.json"
 

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 
 from zmtwist.fleet.kept import FILE, Kept, Unkept, load, save
 from zmtwist.pipeline.monitor import Monitor
-from zmtwist.zm.errors import DatabaseError
-from zmtwist.zm.legacy import CaptureChange, CaptureColumn
+from zmtwist.zm.db.errors import DatabaseError
+from zmtwist.zm.write.capture_setting import CaptureChange, CaptureColumn
 
 DATABASE_SECONDS = 30.0
 """How long a write may take before it counts as failed; it is made again at the next round."""
@@ -34,7 +34,7 @@ class InThread(Protocol):
 
 
 class Switch(Protocol):
-    """What is needed here of `zm.legacy.CaptureSwitch`."""
+    """What is needed here of `zm.write.capture_setting.CaptureSwitch`."""
 
     def write(self, changes: Sequence[CaptureChange], /) -> Deferred[None]:
         """Make these changes, all or none."""

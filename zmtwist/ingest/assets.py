@@ -19,7 +19,7 @@ from zmtwist.ingest.remarks import short
 from zmtwist.untrusted.guard import Guard
 from zmtwist.wire.event_details import ReviewAssets
 from zmtwist.wire.guarded import guarded_detail
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST = 16 << 20

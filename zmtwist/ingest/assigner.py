@@ -13,7 +13,7 @@ from zmtwist.changes import Change, OpenEvent
 from zmtwist.ingest.latency import Latencies
 from zmtwist.interfaces import ICommander
 from zmtwist.wire.encode import MAX_EVENT_ID
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 MOST_HEARD = 1000
 """Openings whose assignment is timed at once: those that never get one must not add up."""

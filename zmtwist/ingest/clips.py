@@ -17,7 +17,7 @@ from typing import Literal
 import attrs
 
 from zmtwist.durable import durable_file
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 DIRECTORY_MODE = 0o755
 

@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from zmtwist.changes import Change, ClipSaved
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 
 @attrs.frozen

@@ -46,8 +46,8 @@ from zmtwist.untrusted.budget import UNLIMITED, Budgets
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.event_details import EVENT_REVIEW_ASSETS, RecordingSaved
 from zmtwist.wire.messages import Event, Hello, Stream, kind_of
-from zmtwist.zm.left import LeftRow
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
+from zmtwist.zm.read.own_events import LeftRow
 
 TICK_SECONDS = 1.0
 FINISH_SECONDS = 20.0

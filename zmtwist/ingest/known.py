@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from zmtwist.changes import ClipSaved
 from zmtwist.ingest.spoolform import Known
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 REMEMBERED_CLOSED = 512
 """Places of closed events are kept this long (in events) for what is said of them late: descriptions, synopses."""

@@ -37,11 +37,11 @@ from zmtwist.ingest.reconcile_look import Asking, Look
 from zmtwist.ingest.reconcile_plan import Scene, plan
 from zmtwist.ingest.reconcile_scan import remove_past_days
 from zmtwist.reactor.thread_pool import Disk
-from zmtwist.zm.catalog import Site
-from zmtwist.zm.errors import DatabaseError
-from zmtwist.zm.left import Own
-from zmtwist.zm.paths import SECOND
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db.errors import DatabaseError
+from zmtwist.zm.db.pool import Database
+from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.read.catalog import Site
+from zmtwist.zm.read.own_events import Own
 
 HOUR_US = 3600 * SECOND
 DAY_US = 24 * HOUR_US

@@ -8,8 +8,8 @@ import attrs
 
 from zmtwist.ingest.reconcile_scan import Found, Stray
 from zmtwist.pipeline.monitor import Storage
-from zmtwist.zm.left import LeftRow
-from zmtwist.zm.paths import SECOND
+from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.read.own_events import LeftRow
 
 
 @attrs.frozen

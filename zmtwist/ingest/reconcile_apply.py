@@ -32,8 +32,8 @@ from zmtwist.ingest.reconcile_actions import (
 from zmtwist.ingest.reconcile_look import Asking, Look
 from zmtwist.ingest.reconcile_scan import set_aside, unchanged
 from zmtwist.wire.guarded import guarded_trigger
-from zmtwist.zm.left import Own
-from zmtwist.zm.paths import CODECS, with_codec
+from zmtwist.zm.event_paths import CODECS, with_codec
+from zmtwist.zm.read.own_events import Own
 
 ACTIONS_AT_ONCE = 8
 ACTION_SECONDS = 60.0

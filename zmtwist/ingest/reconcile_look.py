@@ -26,9 +26,9 @@ from zmtwist.ingest.reconcile_plan import Scene
 from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, strays_of
 from zmtwist.ingest.whose import SLACK_US
 from zmtwist.reactor.thread_pool import Disk
-from zmtwist.zm.catalog import Site
-from zmtwist.zm.left import CHUNK, LeftRow, Own, Reader
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db.pool import Database
+from zmtwist.zm.read.catalog import Site
+from zmtwist.zm.read.own_events import CHUNK, LeftRow, Own, Reader
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -34,8 +34,8 @@ from zmtwist.ingest.reconcile_actions import (
 from zmtwist.ingest.reconcile_scan import Found, Stray
 from zmtwist.ingest.whose import SLACK_US, opened_in, pre_roll_of, tail
 from zmtwist.pipeline.monitor import Storage
-from zmtwist.zm.left import LeftRow, clip_event
-from zmtwist.zm.paths import SECOND
+from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.read.own_events import LeftRow, clip_event
 
 DAY_US = 86_400 * SECOND
 NEAR_US = SLACK_US + SECOND

@@ -16,7 +16,7 @@ import msgspec
 from zmtwist.ingest.clips import NO_SUCH_FILE
 from zmtwist.ingest.ondisk import Unreadable, read_json
 from zmtwist.ingest.ownname import is_day, own_name
-from zmtwist.zm.left import is_our_name
+from zmtwist.zm.read.own_events import is_our_name
 
 ASIDE = "zmnext-set-aside"
 """Where files go that no event can be made of: in the storage's root, under a name that ZoneMinder leaves alone."""

@@ -20,7 +20,7 @@ from zmtwist.ingest.ownname import days_of, own_name
 from zmtwist.ingest.session import Session
 from zmtwist.notifications import RecordingFailed, RecordingWell
 from zmtwist.reactor.thread_pool import Disk
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 LOOK_SECONDS = 3.0
 """Between two looks at the clips."""

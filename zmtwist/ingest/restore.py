@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from zmtwist.ingest.activity import CAUSES
 from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.session import UNKNOWN_TOKEN, Session
-from zmtwist.zm.left import LeftRow
+from zmtwist.zm.read.own_events import LeftRow
 
 NARROW_CAUSE = 32
 """Characters of Events.Cause in ZoneMinder 1.36: of a text that fills it, the last label may be cut."""

@@ -18,7 +18,7 @@ from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.unheard import as_measured, begun_as_heard, find_unheard
 from zmtwist.ingest.whose import bears_name_of, may_hold, pre_roll_of
 from zmtwist.reactor.thread_pool import Disk
-from zmtwist.zm.paths import EventPlace, with_codec
+from zmtwist.zm.event_paths import EventPlace, with_codec
 
 SETTLE_FIRST_DELAY = 0.5
 SETTLE_LAST_DELAY = 30.0

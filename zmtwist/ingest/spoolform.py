@@ -14,7 +14,7 @@ import msgspec
 
 from zmtwist.changes import Change, ClipSaved
 from zmtwist.ingest.queue import URGENT
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from zmtwist.ingest.session import Session
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.event_details import Detail, ReviewAssets
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 REMEMBERED = 256
 """Closed events, and assets that wait for theirs to be closed."""

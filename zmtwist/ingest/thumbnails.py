@@ -28,7 +28,7 @@ from zmtwist.media.child import Child, ChildEnded, command, spawn
 from zmtwist.reactor.deferreds import ended, given_up
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import MESSAGE, Guard
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 MOST_WAITING = 256
 """Fewer than the writer remembers closed events: what is made of one must still reach its row."""

@@ -10,7 +10,7 @@ import attrs
 from zmtwist.changes import CloseEvent, Tally
 from zmtwist.ingest.session import Session
 from zmtwist.notifications import EventClosed
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 
 @attrs.frozen

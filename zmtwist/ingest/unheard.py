@@ -16,7 +16,7 @@ from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ingest.ownname import days_of
 from zmtwist.ingest.reconcile_scan import Found, clips_of, set_aside, strays_of
 from zmtwist.ingest.whose import SLACK_US, opened_in
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
 
 SAME_US = 500_000
 """By less than this a worker's length and the file's differ where both are right: by a frame, at some frames a second."""

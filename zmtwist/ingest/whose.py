@@ -15,8 +15,8 @@ from zmtwist.ingest.clip import Clip
 from zmtwist.ingest.options import SECOND, Options
 from zmtwist.ingest.ownname import OwnName, own_name
 from zmtwist.wire.event_details import RecordingSaved
-from zmtwist.zm.left import clip_event, is_our_name
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.event_paths import EventPlace
+from zmtwist.zm.read.own_events import clip_event, is_our_name
 
 SLACK_US = 2 * SECOND
 """Names of clips and rows have whole seconds, and an opening is heard a moment after it."""

@@ -25,8 +25,8 @@ from zmtwist.ingest.spoolform import Known
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.reactor.deferreds import ended, given_up
-from zmtwist.zm.errors import Refused, Retryable, Unsure
-from zmtwist.zm.paths import EventPlace
+from zmtwist.zm.db.errors import Refused, Retryable, Unsure
+from zmtwist.zm.event_paths import EventPlace
 
 FIRST_DELAY = 0.1
 LAST_DELAY = 5.0

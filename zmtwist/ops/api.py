@@ -24,8 +24,8 @@ from zmtwist.ops.pages import Pages
 from zmtwist.ops.places import Limits
 from zmtwist.ops.stream import Streams
 from zmtwist.untrusted.integers import whole
-from zmtwist.zm.errors import DatabaseError
-from zmtwist.zm.recent import USUAL
+from zmtwist.zm.db.errors import DatabaseError
+from zmtwist.zm.read.event_list import USUAL
 
 LONGEST_MARK = 64
 """Characters of an id in the stream, and some to spare."""

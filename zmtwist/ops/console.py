@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from zmtwist.fleet.status import State, Transition, WorkerStatus
-from zmtwist.zm.status import CameraStatus, StatusWriter
+from zmtwist.zm.write.monitor_status import CameraStatus, StatusWriter
 
 REFRESH_SECONDS = 20.0
 """Newer ZoneMinders delete rows that are a minute old (doc/reference/zoneminder.md, Monitor_Status)."""

@@ -35,8 +35,8 @@ from zmtwist.ops.why import NO_SUCH, absent
 from zmtwist.pipeline.document import Document
 from zmtwist.reactor.lag import Lag
 from zmtwist.untrusted.integers import whole
-from zmtwist.zm.errors import DatabaseError
-from zmtwist.zm.recent import Wish, recent_events
+from zmtwist.zm.db.errors import DatabaseError
+from zmtwist.zm.read.event_list import Wish, recent_events
 
 SHOWING = frozenset({State.LINKED, State.LIVE, State.STALLED})
 """The states in which a worker answers at its socket."""

@@ -15,13 +15,13 @@ from zmtwist.fleet.policy import unwanted_reason
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.untrusted.redact import mask
-from zmtwist.zm.catalog import Reading, read
-from zmtwist.zm.clock import compare, hours, offset_at
-from zmtwist.zm.connect import connector_for
-from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
-from zmtwist.zm.errors import DatabaseError, UnknownServer, Unusable, translate
-from zmtwist.zm.grants import missing, needed, statements
-from zmtwist.zm.schema import Schema, probe
+from zmtwist.zm.db.connector import connector_for
+from zmtwist.zm.db.dialect import MYSQL, SQLITE, Sql
+from zmtwist.zm.db.errors import DatabaseError, UnknownServer, Unusable, translate
+from zmtwist.zm.db.grants import missing, needed, statements
+from zmtwist.zm.db.schema import Schema, probe
+from zmtwist.zm.db.server_clock import compare, hours, offset_at
+from zmtwist.zm.read.catalog import Reading, read
 
 CLOCK_SECONDS = 2.0
 """How far the database server's clock may be from ours: events are found by their times."""

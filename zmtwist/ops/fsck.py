@@ -28,14 +28,14 @@ from zmtwist.ingest.clips import root_state
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
 from zmtwist.ingest.whose import tail
 from zmtwist.untrusted.redact import mask
-from zmtwist.zm.catalog import read
-from zmtwist.zm.connect import Connection, connector_for
-from zmtwist.zm.dialect import MYSQL, SQLITE, Sql
-from zmtwist.zm.embedded import readable
-from zmtwist.zm.errors import DatabaseError, translate
-from zmtwist.zm.left import LeftRow, Own, Reader, clip_event, known_ids
-from zmtwist.zm.paths import SECOND
-from zmtwist.zm.schema import probe
+from zmtwist.zm.db.connector import Connection, connector_for
+from zmtwist.zm.db.dialect import MYSQL, SQLITE, Sql
+from zmtwist.zm.db.embedded import readable
+from zmtwist.zm.db.errors import DatabaseError, translate
+from zmtwist.zm.db.schema import probe
+from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.read.catalog import read
+from zmtwist.zm.read.own_events import LeftRow, Own, Reader, clip_event, known_ids
 
 MOVING_US = 60 * SECOND
 """A clip that was finished no longer ago than this may be on its way into its place."""

@@ -18,7 +18,7 @@ from zmtwist.ops.library import PICTURES, Library, kind_of
 from zmtwist.ops.live import Live, see_that_there_is_pyav
 from zmtwist.ops.tickets import VALID_SECONDS, Tickets
 from zmtwist.reactor.thread_pool import Disk
-from zmtwist.zm.errors import DatabaseError
+from zmtwist.zm.db.errors import DatabaseError
 
 THREADS = 2
 

@@ -8,9 +8,9 @@ import attrs
 
 from zmtwist.ops.errors import ApiError, no_such_monitor
 from zmtwist.pipeline.privacy import is_private
-from zmtwist.zm.catalog import Site, read
-from zmtwist.zm.files import EventFiles, event_files
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db.pool import Database
+from zmtwist.zm.read.catalog import Site, read
+from zmtwist.zm.read.event_files import EventFiles, event_files
 
 KINDS = {".mkv": "video/x-matroska", ".mp4": "video/mp4"}
 """Content types of clips, by the end of their names."""

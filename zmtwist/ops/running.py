@@ -12,7 +12,7 @@ from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.untrusted.budget import Budgets
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db.pool import Database
 
 
 class Running(Protocol):

@@ -41,8 +41,8 @@ from zmtwist.untrusted.guard import NAME, Guard, Guards
 from zmtwist.wire.encode import encode_subscribe
 from zmtwist.wire.frames import FrameDecoder, UntrustedStream
 from zmtwist.wire.messages import Subscribe
-from zmtwist.zm.catalog import read
-from zmtwist.zm.schema import probe
+from zmtwist.zm.db.schema import probe
+from zmtwist.zm.read.catalog import read
 
 END_SECONDS: Final = 8.0
 """How long the worker may take to finish its clip and end."""

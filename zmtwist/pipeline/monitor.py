@@ -1,6 +1,6 @@
 """What zmtwist knows of a monitor: plain values read off ZoneMinder's rows, independent of its version.
 
-`zm.catalog` makes them; `pipeline.compose` turns them into a document. Column names are ZoneMinder's in snake_case; columns that
+`zm.read.catalog` makes them; `pipeline.compose` turns them into a document. Column names are ZoneMinder's in snake_case; columns that
 this database does not have are None.
 """
 

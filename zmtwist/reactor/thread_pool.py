@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from zmtwist.reactor.deferreds import all_ended
-from zmtwist.zm.pool import daemon_thread
+from zmtwist.zm.db.pool import daemon_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,1 +1,1 @@
-"""ZoneMinder's side: database pools, schema probe, reads, writes, paths."""
+"""ZoneMinder's side: its database (db), reads and writes of its rows, and the paths of its events."""

@@ -14,8 +14,8 @@ from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ops.running import Running
 from zmtwist.ops.table import table
 from zmtwist.untrusted.redact import mask
-from zmtwist.zm.dialect import Sql
-from zmtwist.zm.pool import Database
+from zmtwist.zm.db.dialect import Sql
+from zmtwist.zm.db.pool import Database
 
 HELP = """\
 This is Python inside the running service. What you type runs on the reactor's thread: while it runs, no camera is heard.

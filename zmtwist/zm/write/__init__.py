@@ -1,0 +1,1 @@
+"""Writes to ZoneMinder's rows: batches of changes to events, monitors' status and capture setting."""

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from zmtwist.fleet.procfs import Linux, Processes
-from zmtwist.fleet.run import MakeLink
+from zmtwist.fleet.process.instance import MakeLink
+from zmtwist.fleet.process.procfs import Linux, Processes
 from zmtwist.ops.operators import Operators
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.wire.link import WorkerLink

@@ -25,17 +25,17 @@ from zmtwist.composer import composer, digest_key
 from zmtwist.config.reload import taken
 from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
-from zmtwist.fleet.adopt import CannotLeave
-from zmtwist.fleet.debris import end_survivors
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.hygiene import prepare_process
-from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.ledger import Ledger
 from zmtwist.fleet.legacy import Handover, LeaveAlone, Legacy
 from zmtwist.fleet.living import OpenFiles, left_running, living
-from zmtwist.fleet.lock import LockFile, say_that_it_ends, take_service_lock
 from zmtwist.fleet.policy import opted_in
-from zmtwist.fleet.procfs import Linux
+from zmtwist.fleet.process.adoption import CannotLeave
+from zmtwist.fleet.process.cleanup import end_survivors
+from zmtwist.fleet.process.lockfile import LockFile, say_that_it_ends, take_service_lock
+from zmtwist.fleet.process.preflight import FleetSettings
+from zmtwist.fleet.process.procfs import Linux
 from zmtwist.fleet.zmdc import Zmdc
 from zmtwist.ingest.given import highest_given
 from zmtwist.ingest.ingest import Ingest
@@ -126,7 +126,7 @@ class ZmNext(Service):
     def startService(self) -> None:
         """Start; what can't be done yet (a database that is away) is tried again until it can.
 
-        Raises `fleet.lock.AlreadyRunning` where another service works in the same `[paths] run`; then nothing was touched.
+        Raises `fleet.process.lockfile.AlreadyRunning` where another service works in the same `[paths] run`; then nothing was touched.
         """
         self._lock = take_service_lock(self._settings.run)
         prepare_process(core_files=self._settings.config.zmnext.worker.core_files)
@@ -144,7 +144,7 @@ class ZmNext(Service):
     def handoff(self) -> Deferred[None]:
         """Leave the workers recording and end this service: the next one to start adopts them. Fires when they were left.
 
-        Fails with `fleet.adopt.CannotLeave` where they would not outlive it; then all goes on as before.
+        Fails with `fleet.process.adoption.CannotLeave` where they would not outlive it; then all goes on as before.
         """
         if self.fleet is None:
             return fail(CannotLeave("the service has not started any worker yet"))

@@ -116,7 +116,7 @@ def _see_that_it_is_alone(settings: Settings) -> None:
     The lock is taken when the service starts, as the process and user that it is then.
     """
     from zmtwist.daemon.sd_notify import Notifier
-    from zmtwist.fleet.lock import AlreadyRunning, wait_for_service_lock
+    from zmtwist.fleet.process.lockfile import AlreadyRunning, wait_for_service_lock
 
     manager = Notifier.of(os.environ)
     try:

@@ -21,9 +21,9 @@ from zope.interface import implementer
 
 from zmtwist.config.model import PipelineConfig, WorkerConfig, ZmNextConfig
 from zmtwist.fleet.fleet import Fleet
-from zmtwist.fleet.launch import ANOTHER_RING, FleetSettings
-from zmtwist.fleet.leash import LEASH_FD
-from zmtwist.fleet.procfs import LOCK_FD, Seen
+from zmtwist.fleet.process.preflight import ANOTHER_RING, FleetSettings
+from zmtwist.fleet.process.procfs import LOCK_FD, Seen
+from zmtwist.fleet.process.termination import LEASH_FD
 from zmtwist.fleet.status import State, Transition
 from zmtwist.ingest.recording import Failing
 from zmtwist.interfaces import ICatalog, IEventSink

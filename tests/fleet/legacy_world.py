@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from tests.fleet.fake_zmdc import Keeper
 from zmtwist.fleet.ledger import Ledger
 from zmtwist.fleet.legacy import Handover
-from zmtwist.fleet.procfs import Seen
+from zmtwist.fleet.process.procfs import Seen
 from zmtwist.fleet.zmdc import Listing, NoAnswer, parse_listing
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.db.errors import Retryable

@@ -21,7 +21,7 @@ from zmtwist.fleet.handover import (
     retake_interval,
     taking,
 )
-from zmtwist.fleet.procfs import Seen
+from zmtwist.fleet.process.procfs import Seen
 from zmtwist.fleet.zmdc import Condition, Daemon, Listing
 from zmtwist.pipeline.monitor import Monitor
 

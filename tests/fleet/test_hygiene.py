@@ -13,11 +13,11 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from zmtwist.fleet.adopt import Adopted, Survivor
 from zmtwist.fleet.hygiene import RING_BYTES, forbid_core_files, shm_warning
 from zmtwist.fleet.policy import Exit
-from zmtwist.fleet.post import of_monitor
-from zmtwist.fleet.procfs import Linux
+from zmtwist.fleet.process.adoption import Adopted, Survivor
+from zmtwist.fleet.process.procfs import Linux
+from zmtwist.fleet.process.slot import of_monitor
 
 
 @pytest.mark.parametrize(("before", "after"), [(0o077, 0o022), (0o027, 0o027), (0o002, 0o002)])

@@ -14,11 +14,11 @@ from twisted.logger import capturedLogs
 from tests.fleet.doubles import FakeProcess, FakeProcesses, Stage, killed, reconcile, started, worker_configured
 from zmtwist.fleet import heir as heir_module
 from zmtwist.fleet import hygiene
-from zmtwist.fleet.debris import sweep
 from zmtwist.fleet.hygiene import no_room_for_another
-from zmtwist.fleet.launch import ANOTHER_RING
-from zmtwist.fleet.lock import LockFile
-from zmtwist.fleet.record import heir_lock_path, lock_path, read_record, record_path
+from zmtwist.fleet.process.cleanup import sweep
+from zmtwist.fleet.process.lockfile import LockFile
+from zmtwist.fleet.process.pidfile import heir_lock_path, lock_path, read_record, record_path
+from zmtwist.fleet.process.preflight import ANOTHER_RING
 from zmtwist.fleet.status import State
 
 FREEZES, GOES_ON = signal.SIGSTOP, signal.SIGCONT

@@ -19,7 +19,7 @@ from twisted.internet.threads import deferToThread
 from tests.ops.served import free_port
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.adopt import CannotLeave
+from zmtwist.fleet.process.adoption import CannotLeave
 from zmtwist.fleet.status import State
 from zmtwist.notifications import EventClosed
 from zmtwist.ops.ctl import main

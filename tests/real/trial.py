@@ -19,7 +19,7 @@ import av
 from tests.real.picture import Shown, shown
 from tests.test_survival import Scene, Service
 from tests.waiting import wait_for
-from zmtwist.fleet.launch import rings
+from zmtwist.fleet.process.preflight import rings
 
 CTL = Path(sys.executable).with_name("zmnextctl")
 CAMERA = Path(__file__).with_name("rtsp_camera.py")

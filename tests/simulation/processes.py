@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.host import Host
 from tests.simulation.workers import Orphan, Worker
-from zmtwist.fleet.procfs import LOCK_FD, Seen
+from zmtwist.fleet.process.procfs import LOCK_FD, Seen
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
 
 
 class Processes:
-    """`fleet.procfs.Processes` of the workers of a machine."""
+    """`fleet.process.procfs.Processes` of the workers of a machine."""
 
     def __init__(self, machine: Machine, host: Host) -> None:
         self._machine, self._host, self._world = machine, host, host.world

@@ -46,7 +46,7 @@ class Disabled(Service):
         self._ended: Deferred[None] | None = None
 
     def startService(self) -> None:
-        """Say that nothing is started, or undo what there is to undo. Raises `fleet.lock.AlreadyRunning` as `ZmNext` does."""
+        """Say that nothing is started, or undo what there is to undo. Raises `fleet.process.lockfile.AlreadyRunning` as `ZmNext` does."""
         Service.startService(self)
         if self._winding_down is None:
             self._say_nothing()

@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.fleet.machine import Core, Life
+from zmtwist.fleet.process.lifecycle import Core, Life
 from zmtwist.fleet.status import State
 
 Address = tuple[str, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from zmtwist.fleet.procfs import Seen
+from zmtwist.fleet.process.procfs import Seen
 from zmtwist.pipeline.monitor import Monitor
 
 _OPTIONS = {"-m": "-m", "--monitor": "-m", "-d": "-d", "--device": "-d"}

@@ -21,15 +21,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.fleet.begin import begin_heir
-from zmtwist.fleet.debris import heir_is_gone
-from zmtwist.fleet.launch import heir_post, remove_dead_socket, worker_post
-from zmtwist.fleet.lines import Opening, Sign
-from zmtwist.fleet.lock import Held, LockFile
 from zmtwist.fleet.policy import Exit
-from zmtwist.fleet.post import Post
-from zmtwist.fleet.process import CannotSpawn, Reports
-from zmtwist.fleet.run import Hears, Run, Surroundings
+from zmtwist.fleet.process.child import CannotSpawn, Reports
+from zmtwist.fleet.process.cleanup import heir_is_gone
+from zmtwist.fleet.process.instance import Hears, Run, Surroundings
+from zmtwist.fleet.process.lockfile import Held, LockFile
+from zmtwist.fleet.process.output import Opening, Sign
+from zmtwist.fleet.process.preflight import heir_post, remove_dead_socket, worker_post
+from zmtwist.fleet.process.slot import Post
+from zmtwist.fleet.process.spawn import begin_heir
 from zmtwist.interfaces import ILinkSink
 from zmtwist.pipeline.document import Document
 from zmtwist.wire.event_details import RecordingOpening
@@ -169,19 +169,19 @@ class Heir:
     # What its process says.
 
     def opening_logged(self, told: Opening) -> None:
-        """See `process.Reports`."""
+        """See `child.Reports`."""
         self._kept.say(lambda: self._heard.opening_logged(told) if self._heard is not None else None)
         self._opened()
 
     def sign_logged(self, sign: Sign) -> None:
-        """See `process.Reports`."""
+        """See `child.Reports`."""
         if self._heard is not None:
             self._heard.sign_logged(sign)
         elif sign == "unconnected":
             self._fail("it can't connect to the camera")
 
     def child_exited(self, ended: Exit) -> None:
-        """See `process.Reports`."""
+        """See `child.Reports`."""
         if self._heard is not None:
             self._heard.child_exited(ended)
             return

@@ -14,10 +14,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.executables import INFER, Program, environment_for, find_infer
-from zmtwist.fleet.adopt import Survivor
-from zmtwist.fleet.begin import adopt_process, fill, spawn_child, write_down
-from zmtwist.fleet.debris import clear_post, infer_survivor
-from zmtwist.fleet.launch import (
+from zmtwist.fleet.policy import LAUNCHER_EXITS, Exit, Verdict, judge
+from zmtwist.fleet.process.adoption import Survivor
+from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn, Command
+from zmtwist.fleet.process.cleanup import clear_post, infer_survivor
+from zmtwist.fleet.process.instance import Process, Surroundings
+from zmtwist.fleet.process.lifecycle import Core, Life, new_life
+from zmtwist.fleet.process.lockfile import LockFile
+from zmtwist.fleet.process.output import Opening, Sign
+from zmtwist.fleet.process.preflight import (
     Fingerprint,
     answers,
     check_directory,
@@ -25,13 +30,8 @@ from zmtwist.fleet.launch import (
     infer_post,
     remove_dead_socket,
 )
-from zmtwist.fleet.lines import Opening, Sign
-from zmtwist.fleet.lock import LockFile
-from zmtwist.fleet.machine import Core, Life, new_life
-from zmtwist.fleet.policy import LAUNCHER_EXITS, Exit, Verdict, judge
-from zmtwist.fleet.process import KEPT_LINES, CannotSpawn, Command
+from zmtwist.fleet.process.spawn import adopt_process, fill, spawn_child, write_down
 from zmtwist.fleet.restarts import Restarts
-from zmtwist.fleet.run import Process, Surroundings
 from zmtwist.fleet.status import Change, InferenceStatus, State
 from zmtwist.untrusted.budget import Budget
 from zmtwist.untrusted.guard import Guard
@@ -158,7 +158,7 @@ class Inference:
     # What its life asks for.
 
     def launch(self) -> None:
-        """See `machine.Body`."""
+        """See `lifecycle.Body`."""
         self._tried = fingerprint(self._program())
         try:
             fill(self._post, self._around, self._spawn, self._adopt)
@@ -173,7 +173,7 @@ class Inference:
             self._probe()
 
     def terminate(self, *, answers: bool) -> None:
-        """See `machine.Body`."""
+        """See `lifecycle.Body`."""
         self._cancel_probe()
         if self._process is not None:
             self._process.stop()
@@ -181,13 +181,13 @@ class Inference:
     # What its process says.
 
     def opening_logged(self, told: Opening) -> None:
-        """See `process.Reports`: it opens no clips."""
+        """See `child.Reports`: it opens no clips."""
 
     def sign_logged(self, sign: Sign) -> None:
-        """See `process.Reports`: it has no camera and records nothing."""
+        """See `child.Reports`: it has no camera and records nothing."""
 
     def child_exited(self, ended: Exit) -> None:
-        """See `process.Reports`."""
+        """See `child.Reports`."""
         self._cancel_probe()
         process, self._process = self._process, None
         if process is None:

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zmtwist.fleet.capturers import capture_words, living_capturers
 from zmtwist.fleet.handover import Act, Case, Look, Stage, advice, ours, taking
 from zmtwist.fleet.ledger import InThread, Ledger, captures, setting
-from zmtwist.fleet.procfs import Seen
+from zmtwist.fleet.process.procfs import Seen
 from zmtwist.fleet.zmdc import NoAnswer, Zmdc, started, stopping
 from zmtwist.pipeline.monitor import Monitor
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
-from zmtwist.fleet.lock import Held, LockFile, is_held
-from zmtwist.fleet.procfs import Processes
-from zmtwist.fleet.record import heir_record_path, infer_lock_path, lock_path, read_record, record_path
+from zmtwist.fleet.process.lockfile import Held, LockFile, is_held
+from zmtwist.fleet.process.pidfile import heir_record_path, infer_lock_path, lock_path, read_record, record_path
+from zmtwist.fleet.process.procfs import Processes
 
 _NAMED = re.compile(r"worker_([0-9]+)\.(lock|json|next\.json)", re.ASCII)
 

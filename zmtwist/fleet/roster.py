@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from twisted.internet.defer import Deferred
 
-from zmtwist.fleet.adopt import Survivor
 from zmtwist.fleet.holds import Holds
-from zmtwist.fleet.run import Surroundings
+from zmtwist.fleet.process.adoption import Survivor
+from zmtwist.fleet.process.instance import Surroundings
 from zmtwist.fleet.status import IDLE
 from zmtwist.fleet.worker import Worker
 

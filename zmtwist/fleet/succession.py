@@ -9,8 +9,8 @@ from twisted.logger import Logger
 
 from zmtwist.fleet.heir import Heir
 from zmtwist.fleet.hygiene import no_room_for_another
-from zmtwist.fleet.process import CannotSpawn, Reports
-from zmtwist.fleet.run import Hears, Run, Surroundings
+from zmtwist.fleet.process.child import CannotSpawn, Reports
+from zmtwist.fleet.process.instance import Hears, Run, Surroundings
 from zmtwist.fleet.status import State
 from zmtwist.pipeline.document import Document
 

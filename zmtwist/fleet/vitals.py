@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zmtwist.fleet.machine import Core
 from zmtwist.fleet.policy import NOTHING_RECORDED_SECONDS, Phase, stall_reason
-from zmtwist.fleet.run import Run, Surroundings
+from zmtwist.fleet.process.instance import Run, Surroundings
+from zmtwist.fleet.process.lifecycle import Core
 from zmtwist.fleet.status import IDLE, State
 from zmtwist.pipeline.document import Document
 

@@ -1,4 +1,4 @@
-"""One monitor's worker: its life (machine.py) wired to its process (process.py) and its socket (wire.link)."""
+"""One monitor's worker: its life (`process.lifecycle`) wired to its process (`process.instance`) and its socket (`wire.link`)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.fleet.adopt import Survivor
-from zmtwist.fleet.begin import adopt, begin
 from zmtwist.fleet.camera import Address, CameraLoss
-from zmtwist.fleet.debris import clear, clear_socket
-from zmtwist.fleet.launch import Fingerprint, worker_fingerprint, worker_post
-from zmtwist.fleet.lines import Opening, Sign
-from zmtwist.fleet.machine import Core, Life, new_life
 from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS, Exit, Verdict, judge
-from zmtwist.fleet.post import of_monitor
-from zmtwist.fleet.process import KEPT_LINES, CannotSpawn
+from zmtwist.fleet.process.adoption import Survivor
+from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn
+from zmtwist.fleet.process.cleanup import clear, clear_socket
+from zmtwist.fleet.process.instance import Run, Surroundings
+from zmtwist.fleet.process.lifecycle import Core, Life, new_life
+from zmtwist.fleet.process.output import Opening, Sign
+from zmtwist.fleet.process.preflight import Fingerprint, worker_fingerprint, worker_post
+from zmtwist.fleet.process.slot import of_monitor
+from zmtwist.fleet.process.spawn import adopt, begin
 from zmtwist.fleet.recycle import Recycle
 from zmtwist.fleet.restarts import Restarts
-from zmtwist.fleet.run import Run, Surroundings
 from zmtwist.fleet.status import IDLE, Change, State, Transition, WorkerStatus
 from zmtwist.fleet.succession import Succession
 from zmtwist.fleet.vitals import Vitals
@@ -235,7 +235,7 @@ class Worker:
     # What its life asks for.
 
     def launch(self) -> None:
-        """See `machine.Body`. First its storage is looked at, which may take a while; not where a successor waits."""
+        """See `lifecycle.Body`. First its storage is looked at, which may take a while; not where a successor waits."""
         if (successor := self._succession.take(self)) is not None:
             self._began(successor)
             self._succession.speak(self._life)
@@ -273,7 +273,7 @@ class Worker:
             self._began(run)
 
     def terminate(self, *, answers: bool) -> None:
-        """See `machine.Body`. One that waits to follow it can't wait for ever: the camera goes on sending."""
+        """See `lifecycle.Body`. One that waits to follow it can't wait for ever: the camera goes on sending."""
         self._recycle.cancel()
         if not self._succession.waits:
             self._succession.end(lost=not answers)
@@ -283,21 +283,21 @@ class Worker:
     # What its process says.
 
     def opening_logged(self, told: Opening) -> None:
-        """See `process.Reports`."""
+        """See `child.Reports`."""
         guard = self._around.guards.of(self.monitor_id)
         token, cause = guard.name(told.token), guarded_trigger(guard, told.cause)
         if self._run is not None and token:
             self._around.sink.logged_opening(self.monitor_id, token, cause, self._around.wall())
 
     def sign_logged(self, sign: Sign) -> None:
-        """See `process.Reports`."""
+        """See `child.Reports`."""
         if sign == "refused":
             self._around.sink.frame_refused(self.monitor_id)
         else:
             self._life.disconnected("its worker can't connect to the camera")
 
     def child_exited(self, ended: Exit) -> None:
-        """See `process.Reports`."""
+        """See `child.Reports`."""
         self._last_exit = ended
         if self._run is None:
             return

@@ -10,8 +10,8 @@ import attrs
 
 from zmtwist._version import __version__
 from zmtwist.extras import missing
-from zmtwist.fleet.adopt import CannotLeave
 from zmtwist.fleet.fleet import Fleet, NotInFleet
+from zmtwist.fleet.process.adoption import CannotLeave
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.health import Health
 from zmtwist.ops.documents import difference_view, document_view

@@ -18,7 +18,7 @@ from zmtwist.config.settings import Settings, settle
 from zmtwist.config.toml import ConfigError, load
 from zmtwist.executables import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.extras import EXTRAS, missing
-from zmtwist.fleet.process import CannotSpawn
+from zmtwist.fleet.process.child import CannotSpawn
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.token import BadToken, read_token

@@ -23,7 +23,7 @@ from zmtwist.config.site import site_of
 from zmtwist.config.toml import load
 from zmtwist.fleet.living import living
 from zmtwist.fleet.policy import opted_in
-from zmtwist.fleet.procfs import Linux
+from zmtwist.fleet.process.procfs import Linux
 from zmtwist.ingest.clips import root_state
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
 from zmtwist.ingest.whose import tail

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import attrs
 
 from zmtwist.extras import VIDEO
-from zmtwist.fleet.lines import may_tell_opening, opening, sign
+from zmtwist.fleet.process.output import may_tell_opening, opening, sign
 from zmtwist.ingest.measure import Measure
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.pipeline.monitor import Mode

@@ -27,10 +27,10 @@ from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
 from zmtwist.executables import Program, environment_for, find_worker
 from zmtwist.extras import VIDEO, missing
-from zmtwist.fleet.launch import check_directory, check_store_root
-from zmtwist.fleet.lines import KeptLines, LineSplitter, last_errors, level
 from zmtwist.fleet.policy import Exit, unwanted_reason
-from zmtwist.fleet.process import KEPT_LINES, CannotSpawn, launch_chain
+from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn, launch_chain
+from zmtwist.fleet.process.output import KeptLines, LineSplitter, last_errors, level
+from zmtwist.fleet.process.preflight import check_directory, check_store_root
 from zmtwist.ingest.measure import Measure, measure_files
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.fsck import CannotCheck, looking

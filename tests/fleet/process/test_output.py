@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.fleet import lines
-from zmtwist.fleet.lines import KeptLines, LineSplitter, Opening
+from zmtwist.fleet.process import output as lines
+from zmtwist.fleet.process.output import KeptLines, LineSplitter, Opening
 from zmtwist.untrusted.guard import Guard
 
 

@@ -15,9 +15,9 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
 
 from tests.fleet.test_hygiene import Reports, adopted
-from zmtwist.fleet.ending import Ending
-from zmtwist.fleet.post import of_monitor
-from zmtwist.fleet.procfs import Linux
+from zmtwist.fleet.process.procfs import Linux
+from zmtwist.fleet.process.slot import of_monitor
+from zmtwist.fleet.process.termination import Ending
 
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 

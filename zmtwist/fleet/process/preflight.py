@@ -1,6 +1,7 @@
-"""What has to be right before a worker is spawned, and what is left to clear up after it.
+"""What has to be right before a process is spawned, and what is left to clear up after it.
 
-Quick looks at the file system only; each thing that is wrong is one `CannotSpawn` that says what to do.
+Quick looks at the file system; each thing that is wrong is one `CannotSpawn` that says what to do. Storages are looked at from
+threads: one that hangs must stop neither the reactor nor the cameras of others.
 """
 
 from __future__ import annotations
@@ -8,18 +9,20 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 
 import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from zmtwist.config.model import ZmNextConfig
 from zmtwist.durable import ENDING, durable_write
 from zmtwist.executables import INFER, Program, environment_for, find_worker
-from zmtwist.fleet.post import Guise, Post, Whose, of_monitor
-from zmtwist.fleet.process import CannotSpawn, Command
-from zmtwist.fleet.record import (
+from zmtwist.fleet.process.child import CannotSpawn, Command
+from zmtwist.fleet.process.pidfile import (
     heir_lock_path,
     heir_record_path,
     infer_lock_path,
@@ -27,6 +30,7 @@ from zmtwist.fleet.record import (
     lock_path,
     record_path,
 )
+from zmtwist.fleet.process.slot import Guise, Post, Whose, of_monitor
 from zmtwist.pipeline.document import Document
 
 
@@ -126,7 +130,7 @@ def worker_fingerprint(settings: FleetSettings) -> Fingerprint | None:
 def prepare(settings: FleetSettings, post: Post, document: Document, storage: BaseException | None) -> Command:
     """Look at everything the worker of a post needs, write its document where that goes by file, remove a dead socket.
 
-    Raises CannotSpawn. `storage`: what a look at its storage came to, from a thread (`storages.Storages`); None where all is well there.
+    Raises CannotSpawn. `storage`: what a look at its storage came to, from a thread (`Storages`); None where all is well there.
     """
     worker = settings.zmnext.worker
     program = find_worker(worker, settings.environment)
@@ -224,3 +228,58 @@ def _document_path(settings: FleetSettings, monitor_id: int) -> Path:
     if directory is None:
         raise CannotSpawn('[zmnext.pipeline] dir is not set, which delivery = "file" needs', fatal=True)
     return Path(directory) / f"pipeline_{monitor_id}.json"
+
+
+LOOK_SECONDS = 5.0
+"""How long a storage may take to answer."""
+
+OnDisk = Callable[[Callable[[], None]], Deferred[None]]
+"""Runs a function on a thread that may hang for as long as it likes, and says when it is over."""
+
+
+@attrs.frozen
+class _Look:
+    """A look that is under way: till when it is waited for, and by whom."""
+
+    until: float
+    waiting: list[Deferred[None]] = attrs.field(factory=list)
+
+
+class Storages:
+    """One look at a time at each of them: what hangs holds one thread, however many workers ask for it and however often."""
+
+    def __init__(self, clock: IReactorTime, on_disk: OnDisk) -> None:
+        self._clock = clock
+        self._on_disk = on_disk
+        self._under_way: dict[str, _Look] = {}
+
+    def look(self, root: str | None) -> Deferred[None]:
+        """Fires when clips can be written below `root`, or are not to be written at all. Fails with CannotSpawn."""
+        if not root:
+            return succeed(None)
+        now, look, answer = self._clock.seconds(), self._under_way.get(root), Deferred[None]()
+        if look is not None:
+            if look.until <= now:
+                return fail(_hangs(root))
+            look.waiting.append(answer)
+        else:
+            look = self._under_way[root] = _Look(now + LOOK_SECONDS, [answer])
+            self._on_disk(lambda: check_store_root(root)).addBoth(self._over, root)
+
+        def hangs(_result: object, _seconds: float) -> None:
+            raise _hangs(root)
+
+        return answer.addTimeout(look.until - now, self._clock, hangs)
+
+    def _over(self, found: Failure | None, root: str) -> None:
+        if isinstance(found, Failure) and isinstance(error := found.value, OSError):
+            found = Failure(CannotSpawn(f"the storage {root} can't be looked at: {error.strerror or error}"))
+        for answer in self._under_way.pop(root).waiting:
+            if isinstance(found, Failure):
+                answer.errback(found)
+            else:
+                answer.callback(None)
+
+
+def _hangs(root: str) -> CannotSpawn:
+    return CannotSpawn(f"the storage {root} does not answer: is its server or disk gone?")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tests.fleet.test_debris import KNOWN
-from zmtwist.fleet.record import read_record, write_record
+from tests.fleet.process.test_cleanup import KNOWN
+from zmtwist.fleet.process.pidfile import read_record, write_record
 
 
 def test_who_reads_a_record_sees_the_old_one_or_the_new_one_whole(tmp_path):

@@ -8,16 +8,16 @@ from typing import TypeVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from zmtwist.fleet.adopt import Adopted, Stranger, Survivor, find_survivor
-from zmtwist.fleet.debris import clear, clear_heir
-from zmtwist.fleet.launch import prepare, worker_post
-from zmtwist.fleet.leash import Leash
-from zmtwist.fleet.lock import Held, LockFile
-from zmtwist.fleet.machine import Life
-from zmtwist.fleet.post import Post
-from zmtwist.fleet.process import CannotSpawn, Child, Command, Reports
-from zmtwist.fleet.record import Record, write_record
-from zmtwist.fleet.run import Hears, Run, Surroundings
+from zmtwist.fleet.process.adoption import Adopted, Stranger, Survivor, find_survivor
+from zmtwist.fleet.process.child import CannotSpawn, Child, Command, Reports
+from zmtwist.fleet.process.cleanup import clear, clear_heir
+from zmtwist.fleet.process.instance import Hears, Run, Surroundings
+from zmtwist.fleet.process.lifecycle import Life
+from zmtwist.fleet.process.lockfile import Held, LockFile
+from zmtwist.fleet.process.pidfile import Record, write_record
+from zmtwist.fleet.process.preflight import prepare, worker_post
+from zmtwist.fleet.process.slot import Post
+from zmtwist.fleet.process.termination import Leash
 from zmtwist.interfaces import ILinkSink
 from zmtwist.pipeline.document import Document
 from zmtwist.untrusted.budget import Budget
@@ -122,7 +122,7 @@ def begin(
     life: Life,
     storage: BaseException | None,
 ) -> Run:
-    """Spawn a worker; where its lock is held, adopt the one that holds it. Raises CannotSpawn. `storage`: see `launch.prepare`."""
+    """Spawn a worker; where its lock is held, adopt the one that holds it. Raises CannotSpawn. `storage`: see `preflight.prepare`."""
     post = worker_post(around.settings, monitor_id)
 
     def spawn(lock: LockFile) -> Run:

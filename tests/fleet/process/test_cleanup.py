@@ -13,12 +13,12 @@ import pytest
 from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import FakeProcesses, Stage, wanted
-from zmtwist.fleet.adopt import runs
-from zmtwist.fleet.debris import clear, end_survivors, sweep
-from zmtwist.fleet.launch import socket_path
-from zmtwist.fleet.lock import LockFile
-from zmtwist.fleet.procfs import Linux, Seen
-from zmtwist.fleet.record import Record, lock_path, read_record, record_path, write_record
+from zmtwist.fleet.process.adoption import runs
+from zmtwist.fleet.process.cleanup import clear, end_survivors, sweep
+from zmtwist.fleet.process.lockfile import LockFile
+from zmtwist.fleet.process.pidfile import Record, lock_path, read_record, record_path, write_record
+from zmtwist.fleet.process.preflight import socket_path
+from zmtwist.fleet.process.procfs import Linux, Seen
 from zmtwist.fleet.status import State
 
 KNOWN = Record(1, 100, 700, FakeProcesses.boot, "/zm-core", ("--x",), "/s", "d1", 1)

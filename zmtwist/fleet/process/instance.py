@@ -14,11 +14,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from zmtwist.fleet.camera import Connect
-from zmtwist.fleet.launch import FleetSettings
 from zmtwist.fleet.policy import FROZEN_SECONDS, Exit, Phase, Signs, sample_interval
-from zmtwist.fleet.procfs import Processes
+from zmtwist.fleet.process.preflight import FleetSettings, Storages
+from zmtwist.fleet.process.procfs import Processes
 from zmtwist.fleet.status import Transition
-from zmtwist.fleet.storages import Storages
 from zmtwist.interfaces import IEventSink, ILinkObserver, ILinkSink
 from zmtwist.pipeline.capture import MAIN_STREAM
 from zmtwist.pipeline.document import Document
@@ -66,7 +65,7 @@ class Link(Protocol):
 
 
 class Process(Protocol):
-    """What is needed here of a child (`process.Child`) or of an adopted worker (`adopt.Adopted`)."""
+    """What is needed here of a child (`child.Child`) or of an adopted worker (`adoption.Adopted`)."""
 
     @property
     def pid(self) -> int | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from zmtwist.fleet.lock import (
+from zmtwist.fleet.process.lockfile import (
     AlreadyRunning,
     Held,
     LockFile,
@@ -106,7 +106,8 @@ def test_a_service_that_is_ending_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_killed_service_leaves_no_lock(tmp_path: Path) -> None:
-    code = "import sys, time; from zmtwist.fleet.lock import *; x = take_service_lock(sys.argv[1]); print(flush=True); time.sleep(60)"
+    code = "import sys, time\nfrom zmtwist.fleet.process.lockfile import *\n"
+    code += "x = take_service_lock(sys.argv[1]); print(flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.fleet.policy import failures_after_live, jittered, nominal_delay
-from zmtwist.fleet.post import Whose
+from zmtwist.fleet.process.slot import Whose
 from zmtwist.fleet.status import Change, State
 
 
@@ -111,7 +111,7 @@ class Core:
     start_at: float | None = None
     hindered: Callable[[], str | None] = lambda: None
     """Why another try would be in vain now; None where it might help."""
-    log: Logger = field(default_factory=lambda: Logger(namespace="zmtwist.fleet.machine"))
+    log: Logger = field(default_factory=lambda: Logger(namespace="zmtwist.fleet.process.lifecycle"))
 
     def __post_init__(self) -> None:
         self.since = self.clock.seconds()

@@ -16,9 +16,8 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from zmtwist.config.model import LEVELS, Level
-from zmtwist.fleet.ending import Ending
-from zmtwist.fleet.leash import LEASH_FD, Leash
-from zmtwist.fleet.lines import (
+from zmtwist.fleet.policy import Exit
+from zmtwist.fleet.process.output import (
     KeptLines,
     LineSplitter,
     Opening,
@@ -29,9 +28,9 @@ from zmtwist.fleet.lines import (
     opening,
     sign,
 )
-from zmtwist.fleet.policy import Exit
-from zmtwist.fleet.post import Whose
-from zmtwist.fleet.procfs import LOCK_FD
+from zmtwist.fleet.process.procfs import LOCK_FD
+from zmtwist.fleet.process.slot import Whose
+from zmtwist.fleet.process.termination import LEASH_FD, Ending, Leash
 from zmtwist.untrusted.budget import Budget, Kind, Together
 from zmtwist.untrusted.guard import LINE, Guard
 

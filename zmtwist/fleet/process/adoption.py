@@ -9,12 +9,12 @@ from itertools import pairwise
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from zmtwist.fleet.ending import Ending
 from zmtwist.fleet.policy import Exit
-from zmtwist.fleet.post import Post, Whose
-from zmtwist.fleet.process import Reports
-from zmtwist.fleet.procfs import LOCK_FD, Processes, Seen
-from zmtwist.fleet.record import Record, read_record
+from zmtwist.fleet.process.child import Reports
+from zmtwist.fleet.process.pidfile import Record, read_record
+from zmtwist.fleet.process.procfs import LOCK_FD, Processes, Seen
+from zmtwist.fleet.process.slot import Post, Whose
+from zmtwist.fleet.process.termination import Ending
 
 NO_LINES = "(taken over from an earlier run of this service: what it logs can't be read before it is started anew)"
 

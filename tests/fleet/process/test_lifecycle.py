@@ -8,8 +8,8 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from zmtwist.fleet.machine import EVERYTHING, Core, new_life
-from zmtwist.fleet.post import of_monitor
+from zmtwist.fleet.process.lifecycle import EVERYTHING, Core, new_life
+from zmtwist.fleet.process.slot import of_monitor
 from zmtwist.fleet.status import Change, State
 
 

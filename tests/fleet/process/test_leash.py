@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from zmtwist.fleet.leash import Leash
+from zmtwist.fleet.process.termination import Leash
 
 HOLDER = """
 import os, signal, subprocess, sys
-from zmtwist.fleet.leash import Leash
+from zmtwist.fleet.process.termination import Leash
 leash = Leash()
 child = subprocess.Popen(["sleep", "60"], pass_fds=[leash.fd], start_new_session=True)
 leash.hold(child.pid)

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 
 from tests.fleet.doubles import Stage, reconcile, wanted
-from zmtwist.fleet.process import CannotSpawn
+from zmtwist.fleet.process.child import CannotSpawn
+from zmtwist.fleet.process.preflight import Storages
 from zmtwist.fleet.status import State
-from zmtwist.fleet.storages import Storages
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import Stage, killed, started, wanted, worker_configured
-from zmtwist.fleet.adopt import NO_LINES, CannotLeave
 from zmtwist.fleet.fleet import NotInFleet
-from zmtwist.fleet.lock import LockFile
-from zmtwist.fleet.record import lock_path, record_path
+from zmtwist.fleet.process.adoption import NO_LINES, CannotLeave
+from zmtwist.fleet.process.lockfile import LockFile
+from zmtwist.fleet.process.pidfile import lock_path, record_path
 from zmtwist.fleet.status import State
 from zmtwist.pipeline.document import Refusal
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from zmtwist.fleet.post import Whose
+from zmtwist.fleet.process.slot import Whose
 
 
 class Ending:
@@ -107,3 +109,36 @@ class Ending:
             pid=self._pid,
             error=error.strerror or str(error),
         )
+
+
+LEASH_FD = 4
+"""The descriptor under which a process on a leash has its end of it."""
+
+
+class Leash:
+    """One leash. `fd` is for the process to inherit; until `hold` it does nothing. `let_go` or `cut` ends it."""
+
+    def __init__(self) -> None:
+        self.fd, self._ours = os.pipe()
+
+    def hold(self, pid: int) -> None:
+        """From now on this process is killed when we end. Raises OSError."""
+        fcntl.fcntl(self.fd, fcntl.F_SETOWN, pid)
+        fcntl.fcntl(self.fd, fcntl.F_SETSIG, signal.SIGKILL)
+        self._set(os.O_ASYNC)
+
+    def let_go(self) -> None:
+        """It outlives us."""
+        if self.fd >= 0:
+            self._set(0)
+            self.cut()
+
+    def cut(self) -> None:
+        """Kill it, if it was held."""
+        if self.fd >= 0:
+            os.close(self._ours)
+            os.close(self.fd)
+            self.fd = self._ours = -1
+
+    def _set(self, flags: int) -> None:
+        fcntl.fcntl(self.fd, fcntl.F_SETFL, fcntl.fcntl(self.fd, fcntl.F_GETFL) & ~os.O_ASYNC | flags)

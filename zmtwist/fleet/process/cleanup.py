@@ -16,8 +16,11 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from zmtwist.fleet.adopt import Survivor, find_survivor, runs
-from zmtwist.fleet.launch import (
+from zmtwist.fleet.process.adoption import Survivor, find_survivor, runs
+from zmtwist.fleet.process.child import CannotSpawn
+from zmtwist.fleet.process.lockfile import Held, LockFile
+from zmtwist.fleet.process.pidfile import heir_record_path, read_record, record_path, remove_record
+from zmtwist.fleet.process.preflight import (
     FleetSettings,
     aliases,
     answers,
@@ -28,11 +31,8 @@ from zmtwist.fleet.launch import (
     rings,
     worker_post,
 )
-from zmtwist.fleet.lock import Held, LockFile
-from zmtwist.fleet.post import Guise, Post, Whose, of_monitor
-from zmtwist.fleet.process import CannotSpawn
-from zmtwist.fleet.procfs import Processes
-from zmtwist.fleet.record import heir_record_path, read_record, record_path, remove_record
+from zmtwist.fleet.process.procfs import Processes
+from zmtwist.fleet.process.slot import Guise, Post, Whose, of_monitor
 
 RING = "zm_shmring_{}"
 """The name of a worker's shared memory; a worker that was killed leaves it there, with up to 256 MiB in it."""

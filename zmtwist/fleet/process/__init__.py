@@ -1,0 +1,1 @@
+"""One supervised process: its slot, lock and record, spawn or adoption, output, and end."""

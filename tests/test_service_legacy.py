@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from tests.fleet.fake_zmdc import Keeper, Server
+from tests.fleet.zmc.fake_zmdc import Keeper, Server
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.config.model import Config, LegacyConfig

@@ -27,8 +27,6 @@ from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.hygiene import prepare_process
-from zmtwist.fleet.ledger import Ledger
-from zmtwist.fleet.legacy import Handover, LeaveAlone, Legacy
 from zmtwist.fleet.living import OpenFiles, left_running, living
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.process.adoption import CannotLeave
@@ -36,7 +34,9 @@ from zmtwist.fleet.process.cleanup import end_survivors
 from zmtwist.fleet.process.lockfile import LockFile, say_that_it_ends, take_service_lock
 from zmtwist.fleet.process.preflight import FleetSettings
 from zmtwist.fleet.process.procfs import Linux
-from zmtwist.fleet.zmdc import Zmdc
+from zmtwist.fleet.zmc.handover import Handover, LeaveAlone, Legacy
+from zmtwist.fleet.zmc.ledger import Ledger
+from zmtwist.fleet.zmc.zmdc import Zmdc
 from zmtwist.ingest.given import highest_given
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.options import options_of

@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 from zmtwist.config.model import Config
 from zmtwist.daemon.sd_notify import Standing, standing
-from zmtwist.fleet.kept import FILE, Unkept, load
 from zmtwist.fleet.living import anything_runs
+from zmtwist.fleet.zmc.ledger import FILE, Unkept, load
 from zmtwist.service import ZmNext
 
 LOOK_SECONDS = 1.0

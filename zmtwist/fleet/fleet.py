@@ -20,7 +20,6 @@ from zmtwist.fleet.composing import Composing
 from zmtwist.fleet.holds import Holds, threads_of
 from zmtwist.fleet.hygiene import SharedMemory
 from zmtwist.fleet.infer import Inference
-from zmtwist.fleet.legacy import LeaveAlone, Legacy
 from zmtwist.fleet.pace import Pace
 from zmtwist.fleet.policy import Choice, choose
 from zmtwist.fleet.process.adoption import CannotLeave, Survivor
@@ -33,6 +32,7 @@ from zmtwist.fleet.roster import Roster
 from zmtwist.fleet.status import IDLE, InferenceStatus, State, Transition, WorkerStatus
 from zmtwist.fleet.watching import Watchdog
 from zmtwist.fleet.worker import Worker
+from zmtwist.fleet.zmc.handover import LeaveAlone, Legacy
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor

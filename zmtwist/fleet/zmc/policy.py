@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from zmtwist.fleet.zmdc import Condition, Daemon, Listing
+from zmtwist.fleet.zmc.zmdc import Condition, Daemon, Listing
 
 STOP_AGAIN_SECONDS = 5.0
 """A stop is said again after this. One that comes right after a start is lost: zmdc's SIGTERM then meets a process that is not zmc yet."""

@@ -1,6 +1,6 @@
 """Cameras handed over from ZoneMinder's own capture daemon (`zmc`) to a worker, and given back (doc/guide/legacy.md).
 
-One loop does everything, one step after the other: it looks at all daemons at once, and then does for each monitor what `handover`
+One loop does everything, one step after the other: it looks at all daemons at once, and then does for each monitor what `policy`
 makes of that. What must be mended after a crash is written down (`ledger`) before it is done, so a start goes on where the last run was.
 """
 
@@ -15,11 +15,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from zmtwist.fleet.capturers import capture_words, living_capturers
-from zmtwist.fleet.handover import Act, Case, Look, Stage, advice, ours, taking
-from zmtwist.fleet.ledger import InThread, Ledger, captures, setting
 from zmtwist.fleet.process.procfs import Seen
-from zmtwist.fleet.zmdc import NoAnswer, Zmdc, started, stopping
+from zmtwist.fleet.zmc.daemons import capture_words, living_capturers
+from zmtwist.fleet.zmc.ledger import InThread, Ledger, captures, setting
+from zmtwist.fleet.zmc.policy import Act, Case, Look, Stage, advice, ours, taking
+from zmtwist.fleet.zmc.zmdc import NoAnswer, Zmdc, started, stopping
 from zmtwist.pipeline.monitor import Monitor
 
 FAST_SECONDS = 0.5

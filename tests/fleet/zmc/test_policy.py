@@ -8,8 +8,9 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.fleet.capturers import capture_words, key_of, living_capturers
-from zmtwist.fleet.handover import (
+from zmtwist.fleet.process.procfs import Seen
+from zmtwist.fleet.zmc.daemons import capture_words, key_of, living_capturers
+from zmtwist.fleet.zmc.policy import (
     QUIET_SECONDS,
     RETAKE_MOST_SECONDS,
     Act,
@@ -21,8 +22,7 @@ from zmtwist.fleet.handover import (
     retake_interval,
     taking,
 )
-from zmtwist.fleet.process.procfs import Seen
-from zmtwist.fleet.zmdc import Condition, Daemon, Listing
+from zmtwist.fleet.zmc.zmdc import Condition, Daemon, Listing
 from zmtwist.pipeline.monitor import Monitor
 
 WORDS = ("zmc", "-m", "3")

@@ -11,11 +11,11 @@ import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
-from tests.fleet.fake_zmdc import Keeper
-from zmtwist.fleet.ledger import Ledger
-from zmtwist.fleet.legacy import Handover
+from tests.fleet.zmc.fake_zmdc import Keeper
 from zmtwist.fleet.process.procfs import Seen
-from zmtwist.fleet.zmdc import Listing, NoAnswer, parse_listing
+from zmtwist.fleet.zmc.handover import Handover
+from zmtwist.fleet.zmc.ledger import Ledger
+from zmtwist.fleet.zmc.zmdc import Listing, NoAnswer, parse_listing
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.db.errors import Retryable
 from zmtwist.zm.write.capture_setting import CaptureChange

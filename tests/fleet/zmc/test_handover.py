@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import Stage, wanted
-from tests.fleet.legacy_world import World
-from zmtwist.fleet.legacy import WAITS, LeaveAlone
+from tests.fleet.zmc.legacy_world import World
 from zmtwist.fleet.status import State
+from zmtwist.fleet.zmc.handover import WAITS, LeaveAlone
 from zmtwist.pipeline.document import Refusal
 from zmtwist.pipeline.monitor import Monitor
 

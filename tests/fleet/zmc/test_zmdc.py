@@ -14,8 +14,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from tests.fleet.fake_zmdc import Keeper, Server
-from zmtwist.fleet.zmdc import Condition, Daemon, Listing, NoAnswer, Zmdc, parse_listing, started, stopping
+from tests.fleet.zmc.fake_zmdc import Keeper, Server
+from zmtwist.fleet.zmc.zmdc import Condition, Daemon, Listing, NoAnswer, Zmdc, parse_listing, started, stopping
 
 THREE = ("zmc", "-m", "3")
 

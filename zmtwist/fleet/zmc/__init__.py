@@ -1,0 +1,1 @@
+"""Cameras taken over from ZoneMinder's own capture daemon, zmc, and given back."""

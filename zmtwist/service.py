@@ -26,8 +26,8 @@ from zmtwist.config.reload import taken
 from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
 from zmtwist.fleet.fleet import Fleet
-from zmtwist.fleet.hygiene import prepare_process
-from zmtwist.fleet.living import OpenFiles, left_running, living
+from zmtwist.fleet.host_limits import prepare_process
+from zmtwist.fleet.liveness import OpenFiles, left_running, living
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.process.adoption import CannotLeave
 from zmtwist.fleet.process.cleanup import end_survivors

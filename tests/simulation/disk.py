@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from tests.simulation.host import Host
 from tests.simulation.storage import Storage
-from zmtwist.fleet.living import left_running, living
+from zmtwist.fleet.liveness import left_running, living
 from zmtwist.ingest.clips import settle_clip
 from zmtwist.ingest.reconcile_scan import set_aside
 from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble

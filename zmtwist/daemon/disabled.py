@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from zmtwist.config.model import Config
 from zmtwist.daemon.sd_notify import Standing, standing
-from zmtwist.fleet.living import anything_runs
+from zmtwist.fleet.liveness import anything_runs
 from zmtwist.fleet.zmc.ledger import FILE, Unkept, load
 from zmtwist.service import ZmNext
 

@@ -15,22 +15,21 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.fleet.camera import Connect, connect_by
-from zmtwist.fleet.composing import Composing
+from zmtwist.fleet.camera_loss import Connect, connect_by
 from zmtwist.fleet.holds import Holds, threads_of
-from zmtwist.fleet.hygiene import SharedMemory
-from zmtwist.fleet.infer import Inference
-from zmtwist.fleet.pace import Pace
+from zmtwist.fleet.host_limits import SharedMemory
 from zmtwist.fleet.policy import Choice, choose
 from zmtwist.fleet.process.adoption import CannotLeave, Survivor
 from zmtwist.fleet.process.cleanup import sweep
 from zmtwist.fleet.process.instance import MakeLink, Surroundings
 from zmtwist.fleet.process.preflight import FleetSettings, OnDisk, Storages
 from zmtwist.fleet.process.procfs import Linux, Processes
-from zmtwist.fleet.reading import Reading
-from zmtwist.fleet.roster import Roster
+from zmtwist.fleet.reconcile_inputs import Composing, Reading
+from zmtwist.fleet.registry import Roster
+from zmtwist.fleet.shared_inference import Inference
 from zmtwist.fleet.status import IDLE, InferenceStatus, State, Transition, WorkerStatus
-from zmtwist.fleet.watching import Watchdog
+from zmtwist.fleet.throttle import Pace
+from zmtwist.fleet.watchdog import Watchdog
 from zmtwist.fleet.worker import Worker
 from zmtwist.fleet.zmc.handover import LeaveAlone, Legacy
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.fleet.camera import Address, CameraLoss
+from zmtwist.fleet.camera_loss import Address, CameraLoss
 from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS, Exit, Verdict, judge
 from zmtwist.fleet.process.adoption import Survivor
 from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn
@@ -20,11 +20,11 @@ from zmtwist.fleet.process.output import Opening, Sign
 from zmtwist.fleet.process.preflight import Fingerprint, worker_fingerprint, worker_post
 from zmtwist.fleet.process.slot import of_monitor
 from zmtwist.fleet.process.spawn import adopt, begin
-from zmtwist.fleet.recycle import Recycle
-from zmtwist.fleet.restarts import Restarts
+from zmtwist.fleet.restart.gapless import Succession
+from zmtwist.fleet.restart.graceful import Recycle
 from zmtwist.fleet.status import IDLE, Change, State, Transition, WorkerStatus
-from zmtwist.fleet.succession import Succession
-from zmtwist.fleet.vitals import Vitals
+from zmtwist.fleet.throttle import Restarts
+from zmtwist.fleet.worker_health import Vitals
 from zmtwist.pipeline.document import Document
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.wire.link import NotLinked

@@ -21,7 +21,7 @@ from zmtwist.config import zm_conf as zmconf
 from zmtwist.config.settings import Settings, settle
 from zmtwist.config.site import site_of
 from zmtwist.config.toml import load
-from zmtwist.fleet.living import living
+from zmtwist.fleet.liveness import living
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.process.procfs import Linux
 from zmtwist.ingest.clips import root_state

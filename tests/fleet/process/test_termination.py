@@ -14,7 +14,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
 
-from tests.fleet.test_hygiene import Reports, adopted
+from tests.fleet.test_host_limits import Reports, adopted
 from zmtwist.fleet.process.procfs import Linux
 from zmtwist.fleet.process.slot import of_monitor
 from zmtwist.fleet.process.termination import Ending

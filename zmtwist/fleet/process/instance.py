@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.fleet.camera import Connect
+from zmtwist.fleet.camera_loss import Connect
 from zmtwist.fleet.policy import FROZEN_SECONDS, Exit, Phase, Signs, sample_interval
 from zmtwist.fleet.process.preflight import FleetSettings, Storages
 from zmtwist.fleet.process.procfs import Processes

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from tests.fleet.doubles import WATCHDOG, Stage, started
 from tests.ops.served import free_port
-from zmtwist.fleet.camera import connect_by
+from zmtwist.fleet.camera_loss import connect_by
 from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS
 from zmtwist.fleet.process.output import sign
 from zmtwist.fleet.status import State

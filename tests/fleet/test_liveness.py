@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from msgspec.structs import replace
 
-from zmtwist.fleet.living import left_running, living
+from zmtwist.fleet.liveness import left_running, living
 from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.pidfile import Record, heir_record_path, lock_path, record_path, write_record
 from zmtwist.fleet.process.procfs import Linux

@@ -13,7 +13,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from zmtwist.fleet.hygiene import RING_BYTES, forbid_core_files, shm_warning
+from zmtwist.fleet.host_limits import RING_BYTES, forbid_core_files, shm_warning
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process.adoption import Adopted, Survivor
 from zmtwist.fleet.process.procfs import Linux
@@ -22,7 +22,7 @@ from zmtwist.fleet.process.slot import of_monitor
 
 @pytest.mark.parametrize(("before", "after"), [(0o077, 0o022), (0o027, 0o027), (0o002, 0o002)])
 def test_only_twistds_own_umask_is_undone(before: int, after: int) -> None:
-    code = "import os, sys; from zmtwist.fleet.hygiene import open_umask; open_umask(); print(os.umask(0))"
+    code = "import os, sys; from zmtwist.fleet.host_limits import open_umask; open_umask(); print(os.umask(0))"
     process = subprocess.run(
         [sys.executable, "-c", f"import os; os.umask({before}); {code}"], capture_output=True, check=True
     )
@@ -33,8 +33,8 @@ def test_only_twistds_own_umask_is_undone(before: int, after: int) -> None:
 def test_the_file_limit_is_raised_as_far_as_it_goes(soft: int, hard: int, expected: int) -> None:
     code = (
         f"import resource as r; r.setrlimit(r.RLIMIT_NOFILE, ({soft}, {hard}))\n"
-        "from zmtwist.fleet import hygiene; hygiene.OPEN_FILES = 512\n"
-        "print(hygiene.raise_file_limit(), *r.getrlimit(r.RLIMIT_NOFILE))"
+        "from zmtwist.fleet import host_limits; host_limits.OPEN_FILES = 512\n"
+        "print(host_limits.raise_file_limit(), *r.getrlimit(r.RLIMIT_NOFILE))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert process.stdout.split() == [str(n).encode() for n in (expected, expected, hard)]
@@ -45,7 +45,7 @@ def test_no_core_files_of_workers_either(hard: int, kept: int) -> None:
     """As a worker sees it, which is a child: without memory, too, for handlers that take no notice of limits."""
     code = (
         f"import resource as r, subprocess, sys; r.setrlimit(r.RLIMIT_CORE, ({hard}, {hard}))\n"
-        "from zmtwist.fleet.hygiene import forbid_core_files; forbid_core_files()\n"
+        "from zmtwist.fleet.host_limits import forbid_core_files; forbid_core_files()\n"
         "see = 'import resource as r; print(*r.getrlimit(r.RLIMIT_CORE), open(\"/proc/self/coredump_filter\").read())'\n"
         "subprocess.run([sys.executable, '-c', see], check=True)"
     )

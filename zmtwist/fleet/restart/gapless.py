@@ -7,10 +7,10 @@ from collections.abc import Callable
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from zmtwist.fleet.heir import Heir
-from zmtwist.fleet.hygiene import no_room_for_another
+from zmtwist.fleet.host_limits import no_room_for_another
 from zmtwist.fleet.process.child import CannotSpawn, Reports
 from zmtwist.fleet.process.instance import Hears, Run, Surroundings
+from zmtwist.fleet.restart.standby import Heir
 from zmtwist.fleet.status import State
 from zmtwist.pipeline.document import Document
 

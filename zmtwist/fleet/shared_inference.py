@@ -31,8 +31,8 @@ from zmtwist.fleet.process.preflight import (
     remove_dead_socket,
 )
 from zmtwist.fleet.process.spawn import adopt_process, fill, spawn_child, write_down
-from zmtwist.fleet.restarts import Restarts
 from zmtwist.fleet.status import Change, InferenceStatus, State
+from zmtwist.fleet.throttle import Restarts
 from zmtwist.untrusted.budget import Budget
 from zmtwist.untrusted.guard import Guard
 

@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import FakeProcess, FakeProcesses, Stage, killed, reconcile, started, worker_configured
-from zmtwist.fleet import heir as heir_module
-from zmtwist.fleet import hygiene
-from zmtwist.fleet.hygiene import no_room_for_another
+from zmtwist.fleet import host_limits as hygiene
+from zmtwist.fleet.host_limits import no_room_for_another
 from zmtwist.fleet.process.cleanup import sweep
 from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.pidfile import heir_lock_path, lock_path, read_record, record_path
 from zmtwist.fleet.process.preflight import ANOTHER_RING
+from zmtwist.fleet.restart import standby as heir_module
 from zmtwist.fleet.status import State
 
 FREEZES, GOES_ON = signal.SIGSTOP, signal.SIGCONT

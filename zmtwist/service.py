@@ -39,8 +39,8 @@ from zmtwist.fleet.zmc.ledger import Ledger
 from zmtwist.fleet.zmc.zmdc import Zmdc
 from zmtwist.ingest.given import highest_given
 from zmtwist.ingest.ingest import Ingest
-from zmtwist.ingest.options import options_of
 from zmtwist.ingest.reconcile import Reconciler
+from zmtwist.ingest.session.options import options_of
 from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.thumbnails import possible
 from zmtwist.interfaces import ICommander

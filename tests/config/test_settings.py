@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zmtwist.config.database_url import DatabaseUrl
 from zmtwist.config.model import Config, FieldError, MonitorOverride, PipelineConfig, WorkerConfig
 from zmtwist.config.settings import ConfigError, load, parse, settle
-from zmtwist.ingest.options import options_of
+from zmtwist.ingest.session.options import options_of
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "zmnext.toml"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zmtwist.changes import Change
-from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.options import SECOND, Options
+from zmtwist.ingest.session.session import Session
 from zmtwist.wire.event_details import (
     EVENT_DESCRIPTION,
     EVENT_DETECTION,

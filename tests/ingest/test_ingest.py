@@ -19,7 +19,7 @@ from zmtwist.config.model import IngestConfig
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clips import settle_clip
 from zmtwist.ingest.ingest import Ingest
-from zmtwist.ingest.options import Options, options_of
+from zmtwist.ingest.session.options import Options, options_of
 from zmtwist.ingest.settling import SETTLE_LAST_DELAY
 from zmtwist.ingest.unheard import as_measured
 from zmtwist.ingest.writer import COMPANY_SECONDS

@@ -11,9 +11,6 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from zmtwist.ingest.activity import Activity
-from zmtwist.ingest.clip import Clip
-from zmtwist.ingest.options import SECOND
 from zmtwist.ingest.recording import (
     LONGEST_SECONDS,
     LOOK_SECONDS,
@@ -25,7 +22,10 @@ from zmtwist.ingest.recording import (
     look,
     patience,
 )
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.open_event import Clip
+from zmtwist.ingest.session.options import SECOND
+from zmtwist.ingest.session.scoring import Activity
+from zmtwist.ingest.session.session import Session
 from zmtwist.notifications import RecordingFailed, RecordingWell
 
 T0 = 1_795_000_000 * SECOND

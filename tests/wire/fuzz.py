@@ -24,8 +24,8 @@ import msgspec
 
 from tests.wire.test_event_details import KINDS
 from zmtwist.changes import AddData, Change
-from zmtwist.ingest.options import Options
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.options import Options
+from zmtwist.ingest.session.session import Session
 from zmtwist.untrusted.guard import Guard
 from zmtwist.wire.encode import encode_event
 from zmtwist.wire.frames import HEADER, MIN_LENGTH, FrameDecoder, UntrustedStream

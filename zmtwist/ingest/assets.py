@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from zmtwist.ingest.clips import NO_SUCH_FILE
-from zmtwist.ingest.data import dumped
 from zmtwist.ingest.ondisk import Unreadable, decoded, read_whole
-from zmtwist.ingest.remarks import short
+from zmtwist.ingest.session.event_data import dumped
+from zmtwist.ingest.session.notes import short
 from zmtwist.untrusted.guard import Guard
 from zmtwist.wire.event_details import ReviewAssets
 from zmtwist.wire.guarded import guarded_detail

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
 from zmtwist.ingest.clips import see_root
-from zmtwist.ingest.ownname import is_day
+from zmtwist.ingest.session.worker_filename import is_day
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.reactor.thread_pool import Disk
 

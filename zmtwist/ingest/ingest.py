@@ -17,24 +17,24 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
-from zmtwist.ingest.activity import MOTION_GATE_DOWNSCALE
 from zmtwist.ingest.admission import heard, opens, paid
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
 from zmtwist.ingest.clocksteps import ClockSteps
 from zmtwist.ingest.hands import Hands, InHand
-from zmtwist.ingest.health import Health
-from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.placing import zoning_of
 from zmtwist.ingest.recording import Failing, RecordingWatch, Wanted
-from zmtwist.ingest.restore import restored
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.camera_health import Health
+from zmtwist.ingest.session.options import SECOND, Options
+from zmtwist.ingest.session.restore import restored
+from zmtwist.ingest.session.scoring import MOTION_GATE_DOWNSCALE
+from zmtwist.ingest.session.session import Session
+from zmtwist.ingest.session.snapshot import UnderWay, closed, under_way
+from zmtwist.ingest.session.zone_filter import zoning_of
 from zmtwist.ingest.settling import Settling
 from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.synopses import Synopses
 from zmtwist.ingest.thumbnails import Thumbnails
-from zmtwist.ingest.underway import UnderWay, closed, under_way
 from zmtwist.ingest.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.notifications import EventOpened

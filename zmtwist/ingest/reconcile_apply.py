@@ -12,7 +12,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, InStorage, OpenEvent, Tally, UpdateEvent
-from zmtwist.ingest.activity import cause_of
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_actions import (
     Action,
@@ -31,6 +30,7 @@ from zmtwist.ingest.reconcile_actions import (
 )
 from zmtwist.ingest.reconcile_look import Asking, Look
 from zmtwist.ingest.reconcile_scan import set_aside, unchanged
+from zmtwist.ingest.session.scoring import cause_of
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.zm.event_paths import CODECS, with_codec
 from zmtwist.zm.read.own_events import Own

@@ -21,10 +21,10 @@ from twisted.python.failure import Failure
 
 from zmtwist.ingest.clips import RootState, root_state
 from zmtwist.ingest.ingest import Ingest
-from zmtwist.ingest.ownname import days_of
 from zmtwist.ingest.reconcile_plan import Scene
 from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, strays_of
-from zmtwist.ingest.whose import SLACK_US
+from zmtwist.ingest.session.clip_match import SLACK_US
+from zmtwist.ingest.session.worker_filename import days_of
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.db.pool import Database
 from zmtwist.zm.read.catalog import Site

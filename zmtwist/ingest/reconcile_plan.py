@@ -15,11 +15,9 @@ from posixpath import basename
 
 import attrs
 
-from zmtwist.ingest.clip import DEFAULT_RATE
 from zmtwist.ingest.clips import RootState
 from zmtwist.ingest.doubt import Doubt, believed, doubted
 from zmtwist.ingest.measure import Measure
-from zmtwist.ingest.ownname import own_name
 from zmtwist.ingest.reconcile_actions import (
     Action,
     CloseEmpty,
@@ -32,7 +30,9 @@ from zmtwist.ingest.reconcile_actions import (
     SetAside,
 )
 from zmtwist.ingest.reconcile_scan import Found, Stray
-from zmtwist.ingest.whose import SLACK_US, opened_in, pre_roll_of, tail
+from zmtwist.ingest.session.clip_match import SLACK_US, opened_in, pre_roll_of, tail
+from zmtwist.ingest.session.open_event import DEFAULT_RATE
+from zmtwist.ingest.session.worker_filename import own_name
 from zmtwist.pipeline.monitor import Storage
 from zmtwist.zm.event_paths import SECOND
 from zmtwist.zm.read.own_events import LeftRow, clip_event

@@ -15,7 +15,7 @@ import msgspec
 
 from zmtwist.ingest.clips import NO_SUCH_FILE
 from zmtwist.ingest.ondisk import Unreadable, read_json
-from zmtwist.ingest.ownname import is_day, own_name
+from zmtwist.ingest.session.worker_filename import is_day, own_name
 from zmtwist.zm.read.own_events import is_our_name
 
 ASIDE = "zmnext-set-aside"

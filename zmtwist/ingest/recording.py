@@ -16,8 +16,8 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from zmtwist.ingest.ownname import days_of, own_name
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.session import Session
+from zmtwist.ingest.session.worker_filename import days_of, own_name
 from zmtwist.notifications import RecordingFailed, RecordingWell
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.event_paths import EventPlace

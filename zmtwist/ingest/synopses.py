@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from zmtwist.changes import AddData, Change
 from zmtwist.ingest.assets import AssetsInvalid, look
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.session import Session
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.event_details import Detail, ReviewAssets

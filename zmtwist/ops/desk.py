@@ -13,7 +13,7 @@ from zmtwist.extras import missing
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.process.adoption import CannotLeave
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ingest.health import Health
+from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ops.documents import difference_view, document_view
 from zmtwist.ops.errors import ApiError, no_such_monitor, starting
 from zmtwist.ops.figures import Figures

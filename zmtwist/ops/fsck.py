@@ -26,7 +26,7 @@ from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.process.procfs import Linux
 from zmtwist.ingest.clips import root_state
 from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
-from zmtwist.ingest.whose import tail
+from zmtwist.ingest.session.clip_match import tail
 from zmtwist.untrusted.redact import mask
 from zmtwist.zm.db.connector import Connection, connector_for
 from zmtwist.zm.db.dialect import MYSQL, SQLITE, Sql

@@ -10,8 +10,8 @@ import attrs
 
 from zmtwist.extras import Extra
 from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
-from zmtwist.ingest.health import Health
 from zmtwist.ingest.reconcile import RecoveryFigures
+from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer import WriterFigures
 from zmtwist.notifications import EventClosed, EventOpened, RecordingFailed, RecordingWell

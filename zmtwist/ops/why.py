@@ -8,7 +8,7 @@ import attrs
 
 from zmtwist.fleet.policy import SAMPLE_SECONDS
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ingest.health import Health
+from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.storages import Trouble
 
 FIRST_PICTURE_US = 15_000_000

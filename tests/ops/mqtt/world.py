@@ -9,7 +9,7 @@ import msgspec
 
 from zmtwist.changes import Tally
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ingest.underway import UnderWay
+from zmtwist.ingest.session.snapshot import UnderWay
 from zmtwist.ops.mqtt.messages import Message
 
 START = 1_700_000_000_000_000

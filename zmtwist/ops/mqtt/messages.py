@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from zmtwist.fleet.status import WorkerStatus
-from zmtwist.ingest.underway import UnderWay
+from zmtwist.ingest.session.snapshot import UnderWay
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.view import at
 from zmtwist.untrusted.guard import leaving

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import attrs
 
 from zmtwist.fleet.status import WorkerStatus
-from zmtwist.ingest.underway import UnderWay
+from zmtwist.ingest.session.snapshot import UnderWay
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.discovery import discovery
 from zmtwist.ops.mqtt.messages import Happening, Message, Topics, event_message, state_payload

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from zmtwist.ingest.activity import Activity
-from zmtwist.ingest.options import SECOND, Pace
-from zmtwist.ingest.remarks import MAX_NAME, MAX_WORDS, short
+from zmtwist.ingest.session.notes import MAX_NAME, MAX_WORDS, short
+from zmtwist.ingest.session.options import SECOND, Pace
+from zmtwist.ingest.session.scoring import Activity
 from zmtwist.wire.event_details import (
     Alert,
     Analytics,

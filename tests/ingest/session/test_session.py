@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.ingest.builders import capture, description, detection, motion, opening, saved, session, us, walk
 from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, UpdateEvent
-from zmtwist.ingest.activity import MAX_PENDING
-from zmtwist.ingest.clip import Clip, needs_settling
-from zmtwist.ingest.data import MAX_DATA
-from zmtwist.ingest.options import SECOND
+from zmtwist.ingest.session.event_data import MAX_DATA
+from zmtwist.ingest.session.open_event import Clip, needs_settling
+from zmtwist.ingest.session.options import SECOND
+from zmtwist.ingest.session.scoring import MAX_PENDING
 from zmtwist.wire.event_details import (
     Alert,
     Analytics,

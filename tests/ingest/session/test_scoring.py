@@ -1,6 +1,6 @@
 import pytest
 
-from zmtwist.ingest.activity import activity_of, cause_of, percent
+from zmtwist.ingest.session.scoring import activity_of, cause_of, percent
 from zmtwist.wire.event_details import (
     AudioEvent,
     DetectedObject,

@@ -1,6 +1,6 @@
 """Whose a clip's file is: told by its own name and place, and never by what else is said of it. Pure.
 
-A worker's clip lies under the worker's own name (`ownname`), which has the monitor and the second of the opening in it, or in the
+A worker's clip lies under the worker's own name (`worker_filename`), which has the monitor and the second of the opening in it, or in the
 directory of an event under a name with that event's id in it. Whatever lies elsewhere is nobody's.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from datetime import tzinfo
 from posixpath import basename, dirname, normpath
 
-from zmtwist.ingest.activity import CAUSES, cause_of
-from zmtwist.ingest.clip import Clip
-from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.ownname import OwnName, own_name
+from zmtwist.ingest.session.open_event import Clip
+from zmtwist.ingest.session.options import SECOND, Options
+from zmtwist.ingest.session.scoring import CAUSES, cause_of
+from zmtwist.ingest.session.worker_filename import OwnName, own_name
 from zmtwist.wire.event_details import RecordingSaved
 from zmtwist.zm.event_paths import EventPlace
 from zmtwist.zm.read.own_events import clip_event, is_our_name

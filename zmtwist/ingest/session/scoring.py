@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from zmtwist.ingest.placing import Zoning
+from zmtwist.ingest.session.zone_filter import Zoning
 from zmtwist.wire.event_details import (
     Alert,
     Analytics,

@@ -10,9 +10,9 @@ import pytest
 
 from tests.ingest.builders import us
 from zmtwist.changes import Change, ClipSaved, CloseEvent
-from zmtwist.ingest.options import Options, data_pace, frames_pace
-from zmtwist.ingest.placing import zoning_of
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.options import Options, data_pace, frames_pace
+from zmtwist.ingest.session.session import Session
+from zmtwist.ingest.session.zone_filter import zoning_of
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
 from zmtwist.wire.encode import encode_event
 from zmtwist.wire.event_details import ReviewAssets

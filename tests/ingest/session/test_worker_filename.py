@@ -3,7 +3,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from zmtwist.ingest.ownname import is_day, own_name
+from zmtwist.ingest.session.worker_filename import is_day, own_name
 
 OPENED = 1_795_338_639_000_000  # 2026-11-22 09:10:39 UTC
 

@@ -7,8 +7,8 @@ from typing import cast
 
 import msgspec
 
-from zmtwist.ingest.activity import Activity, percent
-from zmtwist.ingest.options import SECOND
+from zmtwist.ingest.session.options import SECOND
+from zmtwist.ingest.session.scoring import Activity, percent
 from zmtwist.wire.event_details import (
     Alert,
     Analytics,

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.ingest.builders import detection, motion, opening, saved, session, us, walk
 from tests.ingest.places import place_in
 from zmtwist.changes import Tally
-from zmtwist.ingest.underway import UnderWay, under_way
+from zmtwist.ingest.session.snapshot import UnderWay, under_way
 
 
 def test_an_event_from_its_opening_to_its_end():

@@ -7,7 +7,7 @@ from datetime import tzinfo
 import msgspec
 
 from zmtwist.config.model import IngestConfig
-from zmtwist.ingest.placing import Zoning
+from zmtwist.ingest.session.zone_filter import Zoning
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

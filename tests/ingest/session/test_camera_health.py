@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmtwist.ingest.health import Health, StreamHealth, Trouble
+from zmtwist.ingest.session.camera_health import Health, StreamHealth, Trouble
 from zmtwist.wire.event_details import Lifecycle, StreamState
 from zmtwist.wire.messages import Event
 

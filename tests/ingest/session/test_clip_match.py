@@ -9,9 +9,9 @@ import pytest
 
 from tests.ingest.builders import T0
 from tests.ingest.places import place_in
-from zmtwist.ingest.clip import Clip
-from zmtwist.ingest.options import Options
-from zmtwist.ingest.whose import clip_saved, may_hold
+from zmtwist.ingest.session.clip_match import clip_saved, may_hold
+from zmtwist.ingest.session.open_event import Clip
+from zmtwist.ingest.session.options import Options
 from zmtwist.wire.event_details import RecordingSaved
 
 ROOTS = ("/srv/old/",)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from zmtwist.changes import CloseEvent, Tally
-from zmtwist.ingest.session import Session
+from zmtwist.ingest.session.session import Session
 from zmtwist.notifications import EventClosed
 from zmtwist.zm.event_paths import EventPlace
 

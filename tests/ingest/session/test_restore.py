@@ -5,8 +5,8 @@ import pytest
 from tests.ingest.builders import opening, session, us
 from tests.ingest.places import place_in
 from zmtwist.changes import ClipSaved, OpenEvent, Tally
-from zmtwist.ingest.activity import CAUSES, cause_of
-from zmtwist.ingest.restore import cause_parts, restored
+from zmtwist.ingest.session.restore import cause_parts, restored
+from zmtwist.ingest.session.scoring import CAUSES, cause_of
 from zmtwist.zm.read.own_events import LeftRow
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from zmtwist.ingest.placing import zoning_of
+from zmtwist.ingest.session.zone_filter import zoning_of
 from zmtwist.pipeline.monitor import Monitor, Zone
 from zmtwist.wire.event_details import DetectedObject
 

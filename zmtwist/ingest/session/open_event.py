@@ -8,9 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from zmtwist.changes import AddFrame, AddTag, Change, CloseEvent, Tally, UpdateEvent
-from zmtwist.ingest.activity import Activity, cause_of
-from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.remarks import Sighting, clock, remark, sightings, where
+from zmtwist.ingest.session.notes import Sighting, clock, remark, sightings, where
+from zmtwist.ingest.session.options import SECOND, Options
+from zmtwist.ingest.session.scoring import Activity, cause_of
 
 MAX_LABELS = 64
 MAX_LABELS_IN_CAUSE = 12

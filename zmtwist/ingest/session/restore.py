@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from zmtwist.ingest.activity import CAUSES
-from zmtwist.ingest.clip import Clip
-from zmtwist.ingest.session import UNKNOWN_TOKEN, Session
+from zmtwist.ingest.session.open_event import Clip
+from zmtwist.ingest.session.scoring import CAUSES
+from zmtwist.ingest.session.session import UNKNOWN_TOKEN, Session
 from zmtwist.zm.read.own_events import LeftRow
 
 NARROW_CAUSE = 32
@@ -33,7 +33,7 @@ def restored(session: Session, row: LeftRow, handle: str) -> Session:
 
 
 def cause_parts(cause: str) -> tuple[str, tuple[str, ...]]:
-    """Trigger and labels of which `activity.cause_of` made this text."""
+    """Trigger and labels of which `scoring.cause_of` made this text."""
     base, _, named = cause.partition(": ")
     labels = tuple(label for label in named.split(", ") if label)
     if len(cause) >= NARROW_CAUSE:

@@ -13,8 +13,10 @@ import msgspec
 from msgspec.structs import replace
 
 from zmtwist.changes import AddData, Change, ClipSaved, OpenEvent, UpdateEvent
-from zmtwist.ingest.activity import Activity, activity_of, cause_of, kept_back
-from zmtwist.ingest.clip import (
+from zmtwist.ingest.session.camera_health import Health
+from zmtwist.ingest.session.clip_match import begin_of_unheard, clip_saved, nobodys
+from zmtwist.ingest.session.event_data import Room, data_of
+from zmtwist.ingest.session.open_event import (
     Clip,
     begun_earlier,
     frames_by,
@@ -27,11 +29,9 @@ from zmtwist.ingest.clip import (
     scored,
     silent_tracks,
 )
-from zmtwist.ingest.data import Room, data_of
-from zmtwist.ingest.health import Health
-from zmtwist.ingest.options import SECOND, Options
-from zmtwist.ingest.ownname import is_path
-from zmtwist.ingest.whose import begin_of_unheard, clip_saved, nobodys
+from zmtwist.ingest.session.options import SECOND, Options
+from zmtwist.ingest.session.scoring import Activity, activity_of, cause_of, kept_back
+from zmtwist.ingest.session.worker_filename import is_path
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.event_details import RecordingOpening, RecordingSaved, ReviewAssets, StreamState
 from zmtwist.wire.messages import Event

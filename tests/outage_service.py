@@ -17,7 +17,7 @@ from twisted.logger import globalLogPublisher, textFileLogObserver
 from zmtwist.changes import Change
 from zmtwist.config.settings import settle
 from zmtwist.config.toml import parse
-from zmtwist.ingest.writer import Writer
+from zmtwist.ingest.writer.writer import Writer
 from zmtwist.service import ZmNext
 
 

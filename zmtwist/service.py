@@ -41,8 +41,8 @@ from zmtwist.ingest.given import highest_given
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.session.options import options_of
-from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.thumbnails import possible
+from zmtwist.ingest.writer.spool import Spool
 from zmtwist.interfaces import ICommander
 from zmtwist.ops.console import Console
 from zmtwist.pipeline.document import Document, Refusal

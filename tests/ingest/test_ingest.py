@@ -22,7 +22,7 @@ from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.session.options import Options, options_of
 from zmtwist.ingest.settling import SETTLE_LAST_DELAY
 from zmtwist.ingest.unheard import as_measured
-from zmtwist.ingest.writer import COMPANY_SECONDS
+from zmtwist.ingest.writer.writer import COMPANY_SECONDS
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Mode, Monitor, Storage, Zone
 from zmtwist.wire.encode import MAX_EVENT_ID

@@ -24,11 +24,11 @@ from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent
 from zmtwist.config.database_url import parse_url
 from zmtwist.ingest import reconcile, reconcile_look, reconcile_scan
-from zmtwist.ingest.backlog import Backlog
 from zmtwist.ingest.clips import directory_bytes
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, LeaveOpen, MakeEvent, Report, SetAside
+from zmtwist.ingest.writer.backlog import Backlog
 from zmtwist.notifications import EventClosed
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.service import wall_us

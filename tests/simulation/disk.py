@@ -17,8 +17,8 @@ from tests.simulation.storage import Storage
 from zmtwist.fleet.liveness import left_running, living
 from zmtwist.ingest.clips import settle_clip
 from zmtwist.ingest.reconcile_scan import set_aside
-from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble
 from zmtwist.ingest.storages import look
+from zmtwist.ingest.writer.spool_file import SpoolFile, SpoolTrouble
 from zmtwist.reactor.thread_pool import Disk
 
 NEEDS_ROOM = {settle_clip: 0, set_aside: 1}

@@ -311,8 +311,8 @@ def _measured(world: World) -> Iterator[None]:
     """Measuring is a child process in production. And a spool is full sooner here."""
     measure = measurer(world)
     with (
-        mock.patch("zmtwist.ingest.roomyfile.ROOM", ROOM),
-        mock.patch("zmtwist.ingest.roomyfile.GROWTH", ROOM),
+        mock.patch("zmtwist.ingest.writer.preallocated_sqlite.ROOM", ROOM),
+        mock.patch("zmtwist.ingest.writer.preallocated_sqlite.GROWTH", ROOM),
         mock.patch("zmtwist.ingest.reconcile.measure_files", measure),
         mock.patch("zmtwist.ingest.unheard.measure_files", measure),
     ):

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.changes import Change, OpenEvent
-from zmtwist.ingest.latency import Latencies
+from zmtwist.ingest.writer.histogram import Latencies
 from zmtwist.interfaces import ICommander
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.zm.event_paths import EventPlace

@@ -31,11 +31,11 @@ from zmtwist.ingest.session.session import Session
 from zmtwist.ingest.session.snapshot import UnderWay, closed, under_way
 from zmtwist.ingest.session.zone_filter import zoning_of
 from zmtwist.ingest.settling import Settling
-from zmtwist.ingest.spool import Spool
 from zmtwist.ingest.storages import Storages
 from zmtwist.ingest.synopses import Synopses
 from zmtwist.ingest.thumbnails import Thumbnails
-from zmtwist.ingest.writer import Writer
+from zmtwist.ingest.writer.spool import Spool
+from zmtwist.ingest.writer.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore
 from zmtwist.notifications import EventOpened
 from zmtwist.pipeline.document import Document

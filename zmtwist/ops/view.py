@@ -13,7 +13,7 @@ from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, Wor
 from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.storages import Storage, Trouble
-from zmtwist.ingest.writer import WriterFigures
+from zmtwist.ingest.writer.writer import WriterFigures
 from zmtwist.notifications import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ops.figures import LastEvent, MonitorFigures
 from zmtwist.ops.why import Advice, advise, with_health, with_held, with_storage, with_warnings

@@ -10,9 +10,9 @@ import pytest_twisted
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import AddData, AddFrame, AddTag
-from zmtwist.ingest.spool import Spool
-from zmtwist.ingest.spoolfile import Known, SpoolFile
-from zmtwist.ingest.writer import Writer
+from zmtwist.ingest.writer.spool import Spool
+from zmtwist.ingest.writer.spool_file import Known, SpoolFile
+from zmtwist.ingest.writer.writer import Writer
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.write.batch import Batch, write
 

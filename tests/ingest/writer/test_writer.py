@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from tests.ingest.places import place_in
 from zmtwist.changes import AddFrame, Change, ClipSaved, CloseEvent, OpenEvent, Tally, UpdateEvent
-from zmtwist.ingest.writer import COMPANY_SECONDS, LAST_DELAY, Writer
+from zmtwist.ingest.writer.writer import COMPANY_SECONDS, LAST_DELAY, Writer
 from zmtwist.interfaces import IEventStore
 from zmtwist.zm.db.errors import Refused, Retryable, Unsure
 from zmtwist.zm.write.batch import Written

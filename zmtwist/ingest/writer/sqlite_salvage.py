@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from zmtwist.ingest.sqlitelog import PAGE, read_log
+from zmtwist.ingest.writer.sqlite_wal import PAGE, read_log
 
 MOST_PAGES = 1 << 22
 """16 GiB: a page number above this is not one."""

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from zmtwist.changes import ClipSaved
-from zmtwist.ingest.spoolform import Known
+from zmtwist.ingest.writer.spool_format import Known
 from zmtwist.zm.event_paths import EventPlace
 
 REMEMBERED_CLOSED = 512

@@ -17,11 +17,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
-from zmtwist.ingest.backlog import Backlog, Batch
-from zmtwist.ingest.known import KnownEvents
-from zmtwist.ingest.latency import Latencies
-from zmtwist.ingest.spool import Spool, SpoolFigures
-from zmtwist.ingest.spoolform import Known
+from zmtwist.ingest.writer.backlog import Backlog, Batch
+from zmtwist.ingest.writer.event_index import KnownEvents
+from zmtwist.ingest.writer.histogram import Latencies
+from zmtwist.ingest.writer.spool import Spool, SpoolFigures
+from zmtwist.ingest.writer.spool_format import Known
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.reactor.deferreds import ended, given_up

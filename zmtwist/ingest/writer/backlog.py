@@ -16,10 +16,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
-from zmtwist.ingest.queue import ChangeQueue
-from zmtwist.ingest.spool import Spool, SpoolFigures
-from zmtwist.ingest.spoolfile import SpoolTrouble
-from zmtwist.ingest.spoolform import Known
+from zmtwist.ingest.writer.change_queue import ChangeQueue
+from zmtwist.ingest.writer.spool import Spool, SpoolFigures
+from zmtwist.ingest.writer.spool_file import SpoolTrouble
+from zmtwist.ingest.writer.spool_format import Known
 from zmtwist.reactor.deferreds import given_up
 
 SPOOL_EVERY = 0.5

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from zmtwist.changes import Change, ClipSaved
-from zmtwist.ingest.queue import URGENT
+from zmtwist.ingest.writer.change_queue import URGENT
 from zmtwist.zm.event_paths import EventPlace
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.ingest.places import place_in
 from zmtwist.changes import ClipSaved, Tally
-from zmtwist.ingest.known import REMEMBERED_CLOSED, KnownEvents
+from zmtwist.ingest.writer.event_index import REMEMBERED_CLOSED, KnownEvents
 
 PLACE = place_in(Path("/e"), 7, 1)
 

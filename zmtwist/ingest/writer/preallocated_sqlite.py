@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from zmtwist.ingest.sqlitelog import PAGE
+from zmtwist.ingest.writer.sqlite_wal import PAGE
 
 T = TypeVar("T")
 

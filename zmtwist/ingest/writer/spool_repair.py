@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from zmtwist.durable import sync_directory
-from zmtwist.ingest.salvage import Salvage
-from zmtwist.ingest.spoolform import COLUMNS, Senseless, event_of, event_row, group_of, group_row
+from zmtwist.ingest.writer.spool_format import COLUMNS, Senseless, event_of, event_row, group_of, group_row
+from zmtwist.ingest.writer.sqlite_salvage import Salvage
 
 
 class Damaged:

@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from tests.ingest.places import place_in
-from tests.ingest.test_writer import Store, closed, frame, open_event, saved
+from tests.ingest.writer.test_writer import Store, closed, frame, open_event, saved
 from zmtwist.changes import Change, ClipSaved, OpenEvent, UpdateEvent
-from zmtwist.ingest.backlog import SPOOL_EVERY, TROUBLE_DELAY
-from zmtwist.ingest.roomyfile import RoomyFile
-from zmtwist.ingest.spool import PATIENCE, Spool
-from zmtwist.ingest.spoolfile import SpoolFile, SpoolTrouble
-from zmtwist.ingest.writer import COMPANY_SECONDS, SPOOL_AFTER, Writer
+from zmtwist.ingest.writer.backlog import SPOOL_EVERY, TROUBLE_DELAY
+from zmtwist.ingest.writer.preallocated_sqlite import RoomyFile
+from zmtwist.ingest.writer.spool import PATIENCE, Spool
+from zmtwist.ingest.writer.spool_file import SpoolFile, SpoolTrouble
+from zmtwist.ingest.writer.writer import COMPANY_SECONDS, SPOOL_AFTER, Writer
 from zmtwist.zm.db.errors import Retryable
 
 

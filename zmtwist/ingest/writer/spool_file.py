@@ -17,11 +17,9 @@ import attrs
 
 from zmtwist.changes import Change, OpenEvent
 from zmtwist.durable import durable_write
-from zmtwist.ingest.damaged import Damaged, Rescue
-from zmtwist.ingest.queue import URGENT
-from zmtwist.ingest.roomyfile import RoomyFile, is_damage
-from zmtwist.ingest.salvage import is_whole
-from zmtwist.ingest.spoolform import (
+from zmtwist.ingest.writer.change_queue import URGENT
+from zmtwist.ingest.writer.preallocated_sqlite import RoomyFile, is_damage
+from zmtwist.ingest.writer.spool_format import (
     COLUMNS,
     TABLES,
     UPGRADES,
@@ -35,6 +33,8 @@ from zmtwist.ingest.spoolform import (
     tried_row,
     writable,
 )
+from zmtwist.ingest.writer.spool_repair import Damaged, Rescue
+from zmtwist.ingest.writer.sqlite_salvage import is_whole
 
 NAME = "spool.db"
 

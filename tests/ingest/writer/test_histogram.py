@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from zmtwist.ingest.latency import BOUNDS, Latencies
+from zmtwist.ingest.writer.histogram import BOUNDS, Latencies
 
 
 def test_durations_by_class():

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zmtwist.changes import AddFrame, Change, ClipSaved, OpenEvent, Tally
-from zmtwist.ingest.queue import ChangeQueue
+from zmtwist.ingest.writer.change_queue import ChangeQueue
 
 
 def frame(monitor: int, n: int) -> Change:

@@ -17,12 +17,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.ingest.places import place_in
-from tests.ingest.test_spoolfile import ALL, frames, opened, opening, saved
+from tests.ingest.writer.test_spool_file import ALL, frames, opened, opening, saved
 from zmtwist.changes import Change, OpenEvent
-from zmtwist.ingest.roomyfile import RoomyFile, is_damage
-from zmtwist.ingest.spoolfile import NAME, Left, SpoolFile, SpoolTrouble
-from zmtwist.ingest.spoolform import Known, group_row
-from zmtwist.ingest.sqlitelog import FRAME, HEADER, PAGE, read_log
+from zmtwist.ingest.writer.preallocated_sqlite import RoomyFile, is_damage
+from zmtwist.ingest.writer.spool_file import NAME, Left, SpoolFile, SpoolTrouble
+from zmtwist.ingest.writer.spool_format import Known, group_row
+from zmtwist.ingest.writer.sqlite_wal import FRAME, HEADER, PAGE, read_log
 
 GROUPS = 120
 DONE = 20
@@ -212,7 +212,7 @@ def test_a_kill_while_the_rest_is_taken_over_loses_nothing(spools, tmp_path, mon
     """At each of its transactions; and again in the run after that."""
     directory = spools[True].copy(tmp_path / "cut")
     flipped(directory / LOG, HEADER + FRAME + 5 * (FRAME + PAGE) + 300, 0)
-    monkeypatch.setattr("zmtwist.ingest.spoolfile.AT_ONCE", 30)
+    monkeypatch.setattr("zmtwist.ingest.writer.spool_file.AT_ONCE", 30)
 
     class Killed(BaseException):
         pass

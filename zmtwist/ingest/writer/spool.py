@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from zmtwist.changes import Change
-from zmtwist.ingest.spoolfile import Group, Left, SpoolFile, SpoolTrouble
-from zmtwist.ingest.spoolform import Known
+from zmtwist.ingest.writer.spool_file import Group, Left, SpoolFile, SpoolTrouble
+from zmtwist.ingest.writer.spool_format import Known
 
 T = TypeVar("T")
 

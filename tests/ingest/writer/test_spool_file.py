@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from tests.ingest.places import place_in
 from zmtwist.changes import AddFrame, AddTag, Change, ClipSaved, CloseEvent, OpenEvent, Tally, UpdateEvent
-from zmtwist.ingest import spoolfile
-from zmtwist.ingest.spoolfile import NAME, SpoolFile, SpoolTrouble
-from zmtwist.ingest.spoolform import Known
+from zmtwist.ingest.writer import spool_file as spoolfile
+from zmtwist.ingest.writer.spool_file import NAME, SpoolFile, SpoolTrouble
+from zmtwist.ingest.writer.spool_format import Known
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 ALL = 10**9
 
 
@@ -152,7 +152,7 @@ def test_a_copy_taken_at_any_moment_holds_what_was_put_before_it(tmp_path):
 
 CHILD = """
 import sys
-from tests.ingest.test_spoolfile import frames, opened, opening
+from tests.ingest.writer.test_spool_file import frames, opened, opening
 from pathlib import Path
 file = opened(Path(sys.argv[1]))
 for n in range(1, 100000):

@@ -18,7 +18,7 @@ from tests.ops.test_ctl_service import ctl_here
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.status import State
-from zmtwist.ingest import storages
+from zmtwist.ingest.clips import storage_monitor
 from zmtwist.notifications import EventClosed
 from zmtwist.service import ZmNext
 
@@ -28,7 +28,7 @@ NO_DETECTOR = "[zmnext.pipeline]\ndetect = false"
 
 @pytest.fixture
 def zm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
-    monkeypatch.setattr(storages, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(storage_monitor, "LOOK_SECONDS", 0.2)
     made = Installation.make(tmp_path)
     made.monitor(1, "Record", SectionLength=2)
     return made
@@ -66,7 +66,7 @@ async def test_full(zm: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
         await settled(zm, service)
         worker = service.fleet.status()[0].pid
         before = files(zm.storage)
-        monkeypatch.setattr(storages.os, "statvfs", nothing_left)
+        monkeypatch.setattr(storage_monitor.os, "statvfs", nothing_left)
         soft, hard = resource.prlimit(worker, resource.RLIMIT_FSIZE)
         resource.prlimit(worker, resource.RLIMIT_FSIZE, (0, hard))
         await until(lambda: service.ingest.storages.trouble_of(1))

@@ -37,7 +37,7 @@ from zmtwist.fleet.process.procfs import Linux
 from zmtwist.fleet.zmc.handover import Handover, LeaveAlone, Legacy
 from zmtwist.fleet.zmc.ledger import Ledger
 from zmtwist.fleet.zmc.zmdc import Zmdc
-from zmtwist.ingest.given import highest_given
+from zmtwist.ingest.clips.highest_event_id import highest_given
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.session.options import options_of

@@ -17,11 +17,11 @@ from tests.ingest.places import place_in
 from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, Tally
 from zmtwist.config.model import IngestConfig
 from zmtwist.ingest.assigner import Assigner
-from zmtwist.ingest.clips import settle_clip
+from zmtwist.ingest.clips.finalizer import SETTLE_LAST_DELAY
+from zmtwist.ingest.clips.locate import as_measured
+from zmtwist.ingest.clips.placement import settle_clip
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.session.options import Options, options_of
-from zmtwist.ingest.settling import SETTLE_LAST_DELAY
-from zmtwist.ingest.unheard import as_measured
 from zmtwist.ingest.writer.writer import COMPANY_SECONDS
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Mode, Monitor, Storage, Zone

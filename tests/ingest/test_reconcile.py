@@ -23,8 +23,9 @@ from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent
 from zmtwist.config.database_url import parse_url
-from zmtwist.ingest import reconcile, reconcile_look, reconcile_scan
-from zmtwist.ingest.clips import directory_bytes
+from zmtwist.ingest import reconcile, reconcile_look
+from zmtwist.ingest.clips import scan
+from zmtwist.ingest.clips.placement import directory_bytes
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, LeaveOpen, MakeEvent, Report, SetAside
@@ -215,7 +216,7 @@ async def test_a_worker_that_takes_a_clip_up_while_the_directories_are_looked_at
     recording: dict[int, frozenset[str] | None] = {2: frozenset()}
 
     def clips_in(directories):
-        found = reconcile_scan.clips_in(directories)
+        found = scan.clips_in(directories)
         recording[1] = frozenset({str(clip)})
         return found
 

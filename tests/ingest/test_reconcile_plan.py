@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zmtwist.ingest.measure import Measure
+from zmtwist.ingest.clips.probe import Measure
+from zmtwist.ingest.clips.scan import ASIDE, Found, Stray
 from zmtwist.ingest.reconcile_actions import (
     CloseEmpty,
     CloseFromFile,
@@ -24,7 +25,6 @@ from zmtwist.ingest.reconcile_actions import (
     to_measure,
 )
 from zmtwist.ingest.reconcile_plan import Scene, plan
-from zmtwist.ingest.reconcile_scan import ASIDE, Found, Stray
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.zm.event_paths import SECOND, local_time, place
 from zmtwist.zm.read.own_events import LeftRow

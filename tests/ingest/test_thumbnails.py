@@ -20,7 +20,7 @@ from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import CloseEvent, Tally, UpdateEvent
 from zmtwist.ingest import thumbnails as module
-from zmtwist.ingest.clips import directory_bytes
+from zmtwist.ingest.clips.placement import directory_bytes
 from zmtwist.ingest.thumbnail_maker import Done, Job, do
 from zmtwist.ingest.thumbnails import CLIP_SECONDS, MOST_WAITING, PATIENCE_SECONDS, Thumbnails, job_of, possible
 from zmtwist.reactor.thread_pool import Disk

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.simulation.world import SECOND, World
-from zmtwist.ingest.measure import Measure
+from zmtwist.ingest.clips.probe import Measure
 from zmtwist.zm.event_paths import CODECS
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def clip_files(world: World) -> list[tuple[int, Path]]:
 
 
 def measurer(world: World) -> Callable[..., dict[str, Measure]]:
-    """In place of `ingest.measure.measure_files`: what PyAV would find in clips such as these."""
+    """In place of `ingest.clips.probe.measure_files`: what PyAV would find in clips such as these."""
 
     def measure(path: str) -> Measure:
         try:

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from tests.simulation.host import Host
 from tests.simulation.storage import Storage
 from zmtwist.fleet.liveness import left_running, living
-from zmtwist.ingest.clips import settle_clip
-from zmtwist.ingest.reconcile_scan import set_aside
-from zmtwist.ingest.storages import look
+from zmtwist.ingest.clips.placement import settle_clip
+from zmtwist.ingest.clips.scan import set_aside
+from zmtwist.ingest.clips.storage_monitor import look
 from zmtwist.ingest.writer.spool_file import SpoolFile, SpoolTrouble
 from zmtwist.reactor.thread_pool import Disk
 

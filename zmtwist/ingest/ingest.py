@@ -20,6 +20,9 @@ from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.ingest.admission import heard, opens, paid
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clipends import ClipEnds
+from zmtwist.ingest.clips.finalizer import Settling
+from zmtwist.ingest.clips.review_assets import Synopses
+from zmtwist.ingest.clips.storage_monitor import Storages
 from zmtwist.ingest.clocksteps import ClockSteps
 from zmtwist.ingest.hands import Hands, InHand
 from zmtwist.ingest.recording import Failing, RecordingWatch, Wanted
@@ -30,9 +33,6 @@ from zmtwist.ingest.session.scoring import MOTION_GATE_DOWNSCALE
 from zmtwist.ingest.session.session import Session
 from zmtwist.ingest.session.snapshot import UnderWay, closed, under_way
 from zmtwist.ingest.session.zone_filter import zoning_of
-from zmtwist.ingest.settling import Settling
-from zmtwist.ingest.storages import Storages
-from zmtwist.ingest.synopses import Synopses
 from zmtwist.ingest.thumbnails import Thumbnails
 from zmtwist.ingest.writer.spool import Spool
 from zmtwist.ingest.writer.writer import Writer

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from zmtwist.ingest.reconcile_scan import Found, Stray
+from zmtwist.ingest.clips.scan import Found, Stray
 from zmtwist.pipeline.monitor import Storage
 from zmtwist.zm.event_paths import SECOND
 from zmtwist.zm.read.own_events import LeftRow

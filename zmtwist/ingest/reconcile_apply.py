@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, InStorage, OpenEvent, Tally, UpdateEvent
+from zmtwist.ingest.clips.scan import set_aside, unchanged
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_actions import (
     Action,
@@ -29,7 +30,6 @@ from zmtwist.ingest.reconcile_actions import (
     subject_row,
 )
 from zmtwist.ingest.reconcile_look import Asking, Look
-from zmtwist.ingest.reconcile_scan import set_aside, unchanged
 from zmtwist.ingest.session.scoring import cause_of
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.zm.event_paths import CODECS, with_codec

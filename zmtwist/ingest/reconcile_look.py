@@ -19,10 +19,10 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.ingest.clips import RootState, root_state
+from zmtwist.ingest.clips.placement import RootState, root_state
+from zmtwist.ingest.clips.scan import Found, Stray, clips_in, days, strays_of
 from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_plan import Scene
-from zmtwist.ingest.reconcile_scan import Found, Stray, clips_in, days, strays_of
 from zmtwist.ingest.session.clip_match import SLACK_US
 from zmtwist.ingest.session.worker_filename import days_of
 from zmtwist.reactor.thread_pool import Disk

@@ -15,9 +15,10 @@ from posixpath import basename
 
 import attrs
 
-from zmtwist.ingest.clips import RootState
+from zmtwist.ingest.clips.placement import RootState
+from zmtwist.ingest.clips.probe import Measure
+from zmtwist.ingest.clips.scan import Found, Stray
 from zmtwist.ingest.doubt import Doubt, believed, doubted
-from zmtwist.ingest.measure import Measure
 from zmtwist.ingest.reconcile_actions import (
     Action,
     CloseEmpty,
@@ -29,7 +30,6 @@ from zmtwist.ingest.reconcile_actions import (
     Report,
     SetAside,
 )
-from zmtwist.ingest.reconcile_scan import Found, Stray
 from zmtwist.ingest.session.clip_match import SLACK_US, opened_in, pre_roll_of, tail
 from zmtwist.ingest.session.open_event import DEFAULT_RATE
 from zmtwist.ingest.session.worker_filename import own_name

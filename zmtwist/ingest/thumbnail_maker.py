@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from zmtwist.ingest.clips import move
+from zmtwist.ingest.clips.placement import move
 from zmtwist.media.child_program import open_regular, opened, serve
 
 SNAPSHOT = "snapshot.jpg"

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from zmtwist.changes import Change, CloseEvent, UpdateEvent
 from zmtwist.extras import VIDEO, major_version
-from zmtwist.ingest.clips import directory_bytes
+from zmtwist.ingest.clips.placement import directory_bytes
 from zmtwist.ingest.thumbnail_maker import ALARM, SNAPSHOT, Done, Job, aside
 from zmtwist.media.child import Child, ChildEnded, command, spawn
 from zmtwist.reactor.deferreds import ended, given_up

@@ -24,8 +24,8 @@ from zmtwist.config.toml import load
 from zmtwist.fleet.liveness import living
 from zmtwist.fleet.policy import opted_in
 from zmtwist.fleet.process.procfs import Linux
-from zmtwist.ingest.clips import root_state
-from zmtwist.ingest.reconcile_scan import ASIDE, Found, clips_in, days, strays_of
+from zmtwist.ingest.clips.placement import root_state
+from zmtwist.ingest.clips.scan import ASIDE, Found, clips_in, days, strays_of
 from zmtwist.ingest.session.clip_match import tail
 from zmtwist.untrusted.redact import mask
 from zmtwist.zm.db.connector import Connection, connector_for

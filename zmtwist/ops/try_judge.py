@@ -10,7 +10,7 @@ import attrs
 
 from zmtwist.extras import VIDEO
 from zmtwist.fleet.process.output import may_tell_opening, opening, sign
-from zmtwist.ingest.measure import Measure
+from zmtwist.ingest.clips.probe import Measure
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.pipeline.monitor import Mode
 from zmtwist.wire.event_details import Detection, StreamState

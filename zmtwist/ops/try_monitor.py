@@ -31,7 +31,7 @@ from zmtwist.fleet.policy import Exit, unwanted_reason
 from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn, launch_chain
 from zmtwist.fleet.process.output import KeptLines, LineSplitter, last_errors, level
 from zmtwist.fleet.process.preflight import check_directory, check_store_root
-from zmtwist.ingest.measure import Measure, measure_files
+from zmtwist.ingest.clips.probe import Measure, measure_files
 from zmtwist.ops.findings import Finding, fail, ok, warn
 from zmtwist.ops.fsck import CannotCheck, looking
 from zmtwist.ops.try_judge import Seen, judge

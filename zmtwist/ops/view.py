@@ -10,9 +10,9 @@ import attrs
 
 from zmtwist.extras import Extra
 from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
+from zmtwist.ingest.clips.storage_monitor import Storage, Trouble
 from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ingest.session.camera_health import Health
-from zmtwist.ingest.storages import Storage, Trouble
 from zmtwist.ingest.writer.writer import WriterFigures
 from zmtwist.notifications import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ops.figures import LastEvent, MonitorFigures

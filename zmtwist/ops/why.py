@@ -8,8 +8,8 @@ import attrs
 
 from zmtwist.fleet.policy import SAMPLE_SECONDS
 from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.ingest.clips.storage_monitor import Trouble
 from zmtwist.ingest.session.camera_health import Health
-from zmtwist.ingest.storages import Trouble
 
 FIRST_PICTURE_US = 15_000_000
 """A camera may take this long to give its first picture, in microseconds."""

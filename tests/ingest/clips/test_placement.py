@@ -10,8 +10,15 @@ import pytest
 
 from tests.ingest.places import place_in
 from tests.syscalls import Syscalls
-from zmtwist.ingest import clips
-from zmtwist.ingest.clips import ClipForeign, ClipMissing, directory_bytes, make_directories, move, settle_clip
+from zmtwist.ingest.clips import placement as clips
+from zmtwist.ingest.clips.placement import (
+    ClipForeign,
+    ClipMissing,
+    directory_bytes,
+    make_directories,
+    move,
+    settle_clip,
+)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from zmtwist.ingest.clips import NO_SUCH_FILE
+from zmtwist.ingest.clips.placement import NO_SUCH_FILE
 from zmtwist.media.child_program import NoFile, open_regular
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.ingest.clips import RootState, root_state
+from zmtwist.ingest.clips.placement import RootState, root_state
 from zmtwist.reactor.thread_pool import Disk
 
 LOOK_SECONDS = 5.0

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
-from zmtwist.ingest.clips import see_root
+from zmtwist.ingest.clips.placement import see_root
 from zmtwist.ingest.session.worker_filename import is_day
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.reactor.thread_pool import Disk

@@ -13,8 +13,8 @@ from tests.ingest.builders import T0
 from tests.ingest.places import place_in
 from tests.media.clips import record
 from zmtwist.changes import ClipSaved, Tally
-from zmtwist.ingest.clips import ClipMissing
-from zmtwist.ingest.unheard import as_measured, find_unheard
+from zmtwist.ingest.clips.locate import as_measured, find_unheard
+from zmtwist.ingest.clips.placement import ClipMissing
 
 SECOND = 1_000_000
 

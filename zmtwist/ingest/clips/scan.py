@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 import msgspec
 
-from zmtwist.ingest.clips import NO_SUCH_FILE
-from zmtwist.ingest.ondisk import Unreadable, read_json
+from zmtwist.ingest.clips.placement import NO_SUCH_FILE
+from zmtwist.ingest.clips.sidecar import Unreadable, read_json
 from zmtwist.ingest.session.worker_filename import is_day, own_name
 from zmtwist.zm.read.own_events import is_our_name
 

@@ -12,11 +12,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent
-from zmtwist.ingest.clips import ClipForeign, ClipMissing, SettledClip, settle_clip
+from zmtwist.ingest.clips.locate import as_measured, begun_as_heard, find_unheard
+from zmtwist.ingest.clips.placement import ClipForeign, ClipMissing, SettledClip, settle_clip
+from zmtwist.ingest.clips.storage_monitor import Storages
 from zmtwist.ingest.session.clip_match import bears_name_of, may_hold, pre_roll_of
 from zmtwist.ingest.session.session import Session
-from zmtwist.ingest.storages import Storages
-from zmtwist.ingest.unheard import as_measured, begun_as_heard, find_unheard
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.event_paths import EventPlace, with_codec
 

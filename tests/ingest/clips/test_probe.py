@@ -9,7 +9,7 @@ import pytest
 
 from tests.media.clips import record
 from tests.media.stand_ins import stand_in
-from zmtwist.ingest.measure import Measure, measure, measure_files
+from zmtwist.ingest.clips.probe import Measure, measure, measure_files
 from zmtwist.media import child as media_child
 
 

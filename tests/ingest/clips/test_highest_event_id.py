@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.task import Clock
 
-from zmtwist.ingest.given import LOOK_SECONDS, Given, highest_given, highest_of
+from zmtwist.ingest.clips.highest_event_id import LOOK_SECONDS, Given, highest_given, highest_of
 from zmtwist.pipeline.monitor import Monitor, Storage
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from zmtwist.ingest.storages import FULL_BYTES, LOOK_SECONDS, Seen, Storages, judge, look, replaced
+from zmtwist.ingest.clips.storage_monitor import FULL_BYTES, LOOK_SECONDS, Seen, Storages, judge, look, replaced
 
 WELL = Seen("there", (7, 1), free_bytes=FULL_BYTES, total_bytes=2 * FULL_BYTES, free_files=9)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from zmtwist.changes import ClipSaved
-from zmtwist.ingest.clips import ClipMissing, see_root
-from zmtwist.ingest.measure import Measure, measure_files
-from zmtwist.ingest.reconcile_scan import Found, clips_of, set_aside, strays_of
+from zmtwist.ingest.clips.placement import ClipMissing, see_root
+from zmtwist.ingest.clips.probe import Measure, measure_files
+from zmtwist.ingest.clips.scan import Found, clips_of, set_aside, strays_of
 from zmtwist.ingest.session.clip_match import SLACK_US, opened_in
 from zmtwist.ingest.session.worker_filename import days_of
 from zmtwist.zm.event_paths import EventPlace

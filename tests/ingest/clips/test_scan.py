@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from zmtwist.ingest.reconcile_scan import remove_past_days
+from zmtwist.ingest.clips.scan import remove_past_days
 
 
 def test_only_empty_directories_of_past_days_are_removed(tmp_path):

@@ -18,11 +18,11 @@ from tests.ingest.builders import T0
 from tests.ingest.places import place_in
 from tests.media.clips import record
 from zmtwist.changes import ClipSaved, Tally
-from zmtwist.ingest.clips import SettledClip
+from zmtwist.ingest.clips.finalizer import MEASURED_AT_ONCE, SETTLE_LAST_DELAY, SETTLED_AT_ONCE, Settling
+from zmtwist.ingest.clips.placement import SettledClip
 from zmtwist.ingest.session.open_event import Clip
 from zmtwist.ingest.session.options import Options
 from zmtwist.ingest.session.session import Ended, Session
-from zmtwist.ingest.settling import MEASURED_AT_ONCE, SETTLE_LAST_DELAY, SETTLED_AT_ONCE, Settling
 
 HUNG, WELL = Path("/hung"), Path("/well")
 

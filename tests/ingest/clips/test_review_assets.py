@@ -12,8 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from tests.ingest.places import place_in
 from zmtwist.changes import AddData
-from zmtwist.ingest.assets import AssetsInvalid, look
-from zmtwist.ingest.synopses import Synopses
+from zmtwist.ingest.clips.review_assets import AssetsInvalid, Synopses, look
 from zmtwist.untrusted.guard import Guard
 from zmtwist.wire.event_details import ReviewAssets
 

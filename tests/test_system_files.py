@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from zmtwist.config.model import PathsConfig, WorkerConfig
-from zmtwist.ingest.ingest import FINISH_SECONDS
+from zmtwist.ingest.service import FINISH_SECONDS
 
 ETC = Path(__file__).parent.parent / "etc"
 UNIT = ETC / "systemd" / "zmnext.service"

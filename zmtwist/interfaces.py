@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from zmtwist.changes import Change, CloseEvent, OpenEvent
-    from zmtwist.ingest.recording import Failing
+    from zmtwist.ingest.recording_watch import Failing
     from zmtwist.pipeline.monitor import Monitor
     from zmtwist.wire.messages import Event, Hello, Response
     from zmtwist.zm.db.errors import Unsure

@@ -38,10 +38,10 @@ from zmtwist.fleet.zmc.handover import Handover, LeaveAlone, Legacy
 from zmtwist.fleet.zmc.ledger import Ledger
 from zmtwist.fleet.zmc.zmdc import Zmdc
 from zmtwist.ingest.clips.highest_event_id import highest_given
-from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
+from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.session.options import options_of
-from zmtwist.ingest.thumbnails import possible
+from zmtwist.ingest.thumbnails.queue import possible
 from zmtwist.ingest.writer.spool import Spool
 from zmtwist.interfaces import ICommander
 from zmtwist.ops.console import Console

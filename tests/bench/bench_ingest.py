@@ -33,7 +33,7 @@ from zope.interface import implementer
 from tests.bench.commits import ROW, bare_commit
 from tests.mariadb import Server
 from zmtwist.config.database_url import parse_url
-from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.service import Ingest
 from zmtwist.interfaces import ICommander, ILinkObserver
 from zmtwist.pipeline.document import Document
 from zmtwist.reactor.thread_pool import Disk

@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.ingest.builders import T0, description, detection, motion, opening, saved, us
-from tests.ingest.test_ingest import Now, Store, of
+from tests.ingest.test_service import Now, Store, of
 from zmtwist.changes import AddData, AddFrame, AddTag, OpenEvent, UpdateEvent
-from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.service import Ingest
 from zmtwist.pipeline.document import Document
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.untrusted.budget import LIMITS, Allowance, Budgets, Kind

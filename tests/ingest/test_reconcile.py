@@ -26,9 +26,9 @@ from zmtwist.config.database_url import parse_url
 from zmtwist.ingest import reconcile, reconcile_look
 from zmtwist.ingest.clips import scan
 from zmtwist.ingest.clips.placement import directory_bytes
-from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, LeaveOpen, MakeEvent, Report, SetAside
+from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.writer.backlog import Backlog
 from zmtwist.notifications import EventClosed
 from zmtwist.reactor.thread_pool import Disk

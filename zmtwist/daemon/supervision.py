@@ -16,7 +16,7 @@ from zmtwist.config.toml import ConfigError
 from zmtwist.daemon.disabled import Disabled
 from zmtwist.daemon.sd_notify import Notify, standing
 from zmtwist.daemon.sighup import Hangup
-from zmtwist.ingest.ingest import FINISH_SECONDS
+from zmtwist.ingest.service import FINISH_SECONDS
 from zmtwist.service import ZmNext
 
 log = Logger()

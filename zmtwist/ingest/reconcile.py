@@ -21,7 +21,6 @@ from twisted.python.failure import Failure
 
 from zmtwist.ingest.clips.probe import Measure, measure_files
 from zmtwist.ingest.clips.scan import remove_past_days
-from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_actions import (
     NOTHING_DONE,
     Action,
@@ -36,6 +35,7 @@ from zmtwist.ingest.reconcile_actions import (
 from zmtwist.ingest.reconcile_apply import Repairs
 from zmtwist.ingest.reconcile_look import Asking, Look
 from zmtwist.ingest.reconcile_plan import Scene, plan
+from zmtwist.ingest.service import Ingest
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.zm.db.errors import DatabaseError
 from zmtwist.zm.db.pool import Database

@@ -13,7 +13,6 @@ from twisted.python.failure import Failure
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, InStorage, OpenEvent, Tally, UpdateEvent
 from zmtwist.ingest.clips.scan import set_aside, unchanged
-from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_actions import (
     Action,
     CloseEmpty,
@@ -30,6 +29,7 @@ from zmtwist.ingest.reconcile_actions import (
     subject_row,
 )
 from zmtwist.ingest.reconcile_look import Asking, Look
+from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.session.scoring import cause_of
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.zm.event_paths import CODECS, with_codec

@@ -20,9 +20,9 @@ from twisted.internet.threads import deferToThreadPool
 
 from zmtwist._version import __version__
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile_actions import NOTHING_DONE
-from zmtwist.ingest.thumbnails import REASONS, ThumbnailFigures
+from zmtwist.ingest.service import Ingest
+from zmtwist.ingest.thumbnails.queue import REASONS, ThumbnailFigures
 from zmtwist.ingest.writer.histogram import Latencies
 from zmtwist.ops.figures import Figures
 from zmtwist.ops.recovery import KINDS

@@ -8,8 +8,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from zmtwist.fleet.fleet import Fleet
-from zmtwist.ingest.ingest import Ingest
 from zmtwist.ingest.reconcile import Reconciler
+from zmtwist.ingest.service import Ingest
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.zm.db.pool import Database

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from zmtwist.ingest.clocksteps import STEP_US, ClockSteps
+from zmtwist.ingest.clock_steps import STEP_US, ClockSteps
 
 
 def test_only_what_is_set_is_told_and_once():

@@ -238,7 +238,7 @@ class RecordingWatch:
             self._looking.add(root)
             looking = self._disk.run(look, by_root[root], root, days)
             looking.addCallback(self._saw, tuple(by_root[root]))
-            # That a storage can't be looked at is told by `storages`.
+            # That a storage can't be looked at is told by `storage_monitor`.
             looking.addErrback(lambda failure: failure.trap(OSError) and None)
             looking.addErrback(lambda failure: self.log.failure("looking at what is recorded has failed", failure))
             looking.addBoth(self._looked, root)

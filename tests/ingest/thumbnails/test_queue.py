@@ -19,10 +19,10 @@ from tests.media.stand_ins import stand_in
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import CloseEvent, Tally, UpdateEvent
-from zmtwist.ingest import thumbnails as module
 from zmtwist.ingest.clips.placement import directory_bytes
-from zmtwist.ingest.thumbnail_maker import Done, Job, do
-from zmtwist.ingest.thumbnails import CLIP_SECONDS, MOST_WAITING, PATIENCE_SECONDS, Thumbnails, job_of, possible
+from zmtwist.ingest.thumbnails import queue as module
+from zmtwist.ingest.thumbnails.generator import Done, Job, do
+from zmtwist.ingest.thumbnails.queue import CLIP_SECONDS, MOST_WAITING, PATIENCE_SECONDS, Thumbnails, job_of, possible
 from zmtwist.reactor.thread_pool import Disk
 
 SECOND = 1_000_000

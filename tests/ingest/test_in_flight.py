@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.ingest.places import place_in
 from zmtwist.changes import ClipSaved, CloseEvent, Tally
-from zmtwist.ingest.hands import Hands
+from zmtwist.ingest.in_flight import Hands
 
 OURS, LEFT, OTHER = "1.now.1", "2.before.7", "3.before.9"
 

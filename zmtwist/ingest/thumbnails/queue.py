@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zmtwist.changes import Change, CloseEvent, UpdateEvent
 from zmtwist.extras import VIDEO, major_version
 from zmtwist.ingest.clips.placement import directory_bytes
-from zmtwist.ingest.thumbnail_maker import ALARM, SNAPSHOT, Done, Job, aside
+from zmtwist.ingest.thumbnails.generator import ALARM, SNAPSHOT, Done, Job, aside
 from zmtwist.media.child import Child, ChildEnded, command, spawn
 from zmtwist.reactor.deferreds import ended, given_up
 from zmtwist.reactor.thread_pool import Disk
@@ -126,7 +126,7 @@ class Thumbnails:
         self._submit = submit
         self._queued = queued
         self._long_queue = long_queue
-        self._argv = command("zmtwist.ingest.thumbnail_maker", idle=True) if argv is None else argv
+        self._argv = command("zmtwist.ingest.thumbnails.generator", idle=True) if argv is None else argv
         self._overloaded = overloaded
         self._patience = PATIENCE_SECONDS
         self._linger = LINGER_SECONDS

@@ -20,7 +20,7 @@ from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clips.finalizer import SETTLE_LAST_DELAY
 from zmtwist.ingest.clips.locate import as_measured
 from zmtwist.ingest.clips.placement import settle_clip
-from zmtwist.ingest.ingest import Ingest
+from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.session.options import Options, options_of
 from zmtwist.ingest.writer.writer import COMPANY_SECONDS
 from zmtwist.pipeline.document import Document

@@ -19,13 +19,13 @@ from zope.interface import implementer
 from zmtwist.changes import Change, ClipSaved, CloseEvent, OpenEvent
 from zmtwist.ingest.admission import heard, opens, paid
 from zmtwist.ingest.assigner import Assigner
-from zmtwist.ingest.clipends import ClipEnds
+from zmtwist.ingest.clip_end_waiters import ClipEnds
 from zmtwist.ingest.clips.finalizer import Settling
 from zmtwist.ingest.clips.review_assets import Synopses
 from zmtwist.ingest.clips.storage_monitor import Storages
-from zmtwist.ingest.clocksteps import ClockSteps
-from zmtwist.ingest.hands import Hands, InHand
-from zmtwist.ingest.recording import Failing, RecordingWatch, Wanted
+from zmtwist.ingest.clock_steps import ClockSteps
+from zmtwist.ingest.in_flight import Hands, InHand
+from zmtwist.ingest.recording_watch import Failing, RecordingWatch, Wanted
 from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.session.options import SECOND, Options
 from zmtwist.ingest.session.restore import restored
@@ -33,7 +33,7 @@ from zmtwist.ingest.session.scoring import MOTION_GATE_DOWNSCALE
 from zmtwist.ingest.session.session import Session
 from zmtwist.ingest.session.snapshot import UnderWay, closed, under_way
 from zmtwist.ingest.session.zone_filter import zoning_of
-from zmtwist.ingest.thumbnails import Thumbnails
+from zmtwist.ingest.thumbnails.queue import Thumbnails
 from zmtwist.ingest.writer.spool import Spool
 from zmtwist.ingest.writer.writer import Writer
 from zmtwist.interfaces import ICommander, IEventSink, IEventStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from zmtwist.ingest.clipends import ClipEnds
+from zmtwist.ingest.clip_end_waiters import ClipEnds
 
 
 def test_nobody_waits_where_nothing_is_open() -> None:

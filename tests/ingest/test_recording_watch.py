@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
-from zmtwist.ingest.recording import (
+from zmtwist.ingest.recording_watch import (
     LONGEST_SECONDS,
     LOOK_SECONDS,
     MOVING_SECONDS,

@@ -1,0 +1,1 @@
+"""Events' pictures: what waits for one, and the child that makes it."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.endurance.host import Host
 from tests.mariadb import Server
-from zmtwist.ops.fsck import check
+from zmtwist.recovery.fsck import check
 
 CAMERAS = {1: 1, 2: 1, 3: 2}
 """Monitors, and whose they are."""

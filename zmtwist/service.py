@@ -38,7 +38,6 @@ from zmtwist.fleet.zmc.handover import Handover, LeaveAlone, Legacy
 from zmtwist.fleet.zmc.ledger import Ledger
 from zmtwist.fleet.zmc.zmdc import Zmdc
 from zmtwist.ingest.clips.highest_event_id import highest_given
-from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.session.options import options_of
 from zmtwist.ingest.thumbnails.queue import possible
@@ -49,6 +48,7 @@ from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.store_node import triggered_lead
 from zmtwist.reactor.tuning import tune
+from zmtwist.recovery.service import Reconciler
 from zmtwist.runtime import Outside
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.untrusted.guard import Guards

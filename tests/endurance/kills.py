@@ -17,7 +17,7 @@ from contextlib import suppress
 from tests.conftest import TIME_ZONE
 from tests.endurance.host import Host
 from tests.mariadb import Server
-from zmtwist.ops.fsck import CannotCheck, check
+from zmtwist.recovery.fsck import CannotCheck, check
 
 TUNING = "fps=8,gop=0.5,size=64x48,first=0.3,present=1.2,period=2.8,detect_rate=8"
 """Small, but real video: what recovery reads off a file must be what was recorded. A clip every 2 s or so of each camera."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from tests.conftest import TIME_ZONE
 from tests.endurance.host import Host
 from tests.mariadb import Server
-from zmtwist.ops.fsck import check
+from zmtwist.recovery.fsck import check
 
 MIB = 1 << 20
 TUNING = "fps=10,gop=0.2,size=160x120"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ops.show import status_lines
 from zmtwist.ops.view import recovery_view
+from zmtwist.recovery.service import RecoveryFigures
 from zmtwist.untrusted.guard import leaving
 
 

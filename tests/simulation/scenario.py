@@ -313,7 +313,7 @@ def _measured(world: World) -> Iterator[None]:
     with (
         mock.patch("zmtwist.ingest.writer.preallocated_sqlite.ROOM", ROOM),
         mock.patch("zmtwist.ingest.writer.preallocated_sqlite.GROWTH", ROOM),
-        mock.patch("zmtwist.ingest.reconcile.measure_files", measure),
+        mock.patch("zmtwist.recovery.service.measure_files", measure),
         mock.patch("zmtwist.ingest.clips.locate.measure_files", measure),
     ):
         yield

@@ -12,7 +12,6 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from zmtwist.ingest.reconcile import USUAL_DAYS
 from zmtwist.ops.desk import Desk, unavailable
 from zmtwist.ops.errors import ApiError
 from zmtwist.ops.gallery import Gallery
@@ -23,6 +22,7 @@ from zmtwist.ops.orders import ORDERS
 from zmtwist.ops.pages import Pages
 from zmtwist.ops.places import Limits
 from zmtwist.ops.stream import Streams
+from zmtwist.recovery.service import USUAL_DAYS
 from zmtwist.untrusted.integers import whole
 from zmtwist.zm.db.errors import DatabaseError
 from zmtwist.zm.read.event_list import USUAL

@@ -203,7 +203,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _fsck(options: argparse.Namespace) -> int:
-    from zmtwist.ops.fsck import CannotCheck, check
+    from zmtwist.recovery.fsck import CannotCheck, check
 
     try:
         checked = check(options.config or DEFAULT_CONFIG, options.zm_conf)
@@ -216,8 +216,8 @@ def _fsck(options: argparse.Namespace) -> int:
 
 
 def _try(options: argparse.Namespace) -> int:
-    from zmtwist.ops.fsck import CannotCheck
     from zmtwist.ops.try_monitor import try_monitor
+    from zmtwist.recovery.fsck import CannotCheck
 
     try:
         found = try_monitor(options.config or DEFAULT_CONFIG, options.zm_conf, options.monitor, options.seconds)

@@ -175,7 +175,7 @@ class Desk:
         return {"monitors": len(fleet.status())}
 
     async def recover(self, days_back: int, *, dry_run: bool, force: bool) -> dict[str, Any]:
-        """Bring rows and clips together; see `ingest.reconcile`."""
+        """Bring rows and clips together; see `recovery.service`."""
         recovery = self.running.recovery
         self._fleet()
         if recovery is None:

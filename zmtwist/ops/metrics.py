@@ -20,7 +20,6 @@ from twisted.internet.threads import deferToThreadPool
 
 from zmtwist._version import __version__
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ingest.reconcile_actions import NOTHING_DONE
 from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.thumbnails.queue import REASONS, ThumbnailFigures
 from zmtwist.ingest.writer.histogram import Latencies
@@ -28,6 +27,7 @@ from zmtwist.ops.figures import Figures
 from zmtwist.ops.recovery import KINDS
 from zmtwist.ops.running import Running
 from zmtwist.reactor.lag import Lag
+from zmtwist.recovery.actions import NOTHING_DONE
 from zmtwist.untrusted.budget import Kind
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zmtwist.ingest.reconcile import Outcome
-from zmtwist.ingest.reconcile_actions import (
+from zmtwist.recovery.actions import (
     Action,
     CloseEmpty,
     CloseFromFile,
@@ -17,6 +16,7 @@ from zmtwist.ingest.reconcile_actions import (
     SetAside,
     describe,
 )
+from zmtwist.recovery.service import Outcome
 
 KINDS: Mapping[type, str] = {
     CloseFromFile: "close_from_file",

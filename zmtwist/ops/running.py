@@ -8,9 +8,9 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 from zmtwist.fleet.fleet import Fleet
-from zmtwist.ingest.reconcile import Reconciler
 from zmtwist.ingest.service import Ingest
 from zmtwist.pipeline.document import Document, Refusal
+from zmtwist.recovery.service import Reconciler
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.zm.db.pool import Database
 

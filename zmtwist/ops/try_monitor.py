@@ -33,10 +33,10 @@ from zmtwist.fleet.process.output import KeptLines, LineSplitter, last_errors, l
 from zmtwist.fleet.process.preflight import check_directory, check_store_root
 from zmtwist.ingest.clips.probe import Measure, measure_files
 from zmtwist.ops.findings import Finding, fail, ok, warn
-from zmtwist.ops.fsck import CannotCheck, looking
 from zmtwist.ops.try_judge import Seen, judge
 from zmtwist.pipeline.document import Document, Refusal, dump
 from zmtwist.pipeline.graph import DETECTORS, Node, walk
+from zmtwist.recovery.fsck import CannotCheck, looking
 from zmtwist.untrusted.guard import NAME, Guard, Guards
 from zmtwist.wire.encode import encode_subscribe
 from zmtwist.wire.frames import FrameDecoder, UntrustedStream

@@ -11,13 +11,13 @@ import attrs
 from zmtwist.extras import Extra
 from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
 from zmtwist.ingest.clips.storage_monitor import Storage, Trouble
-from zmtwist.ingest.reconcile import RecoveryFigures
 from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.writer.writer import WriterFigures
 from zmtwist.notifications import EventClosed, EventOpened, RecordingFailed, RecordingWell
 from zmtwist.ops.figures import LastEvent, MonitorFigures
 from zmtwist.ops.why import Advice, advise, with_health, with_held, with_storage, with_warnings
 from zmtwist.pipeline.document import shown as shown_digest
+from zmtwist.recovery.service import RecoveryFigures
 
 
 def at(us: int | None) -> str | None:

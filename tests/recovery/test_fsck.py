@@ -12,13 +12,13 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from tests.conftest import TIME_ZONE
-from tests.ingest.test_reconcile import Life, ago, in_place, own_path
 from tests.media.clips import record
+from tests.recovery.test_service import Life, ago, in_place, own_path
 from tests.service_case import Installation
 from tests.zm.site import TestSite
-from zmtwist.ops import fsck as fsck_module
 from zmtwist.ops.ctl import main
-from zmtwist.ops.fsck import CannotCheck, check
+from zmtwist.recovery import fsck as fsck_module
+from zmtwist.recovery.fsck import CannotCheck, check
 
 
 @pytest_twisted.async_yield_fixture

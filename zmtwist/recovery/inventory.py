@@ -21,11 +21,11 @@ from twisted.python.failure import Failure
 
 from zmtwist.ingest.clips.placement import RootState, root_state
 from zmtwist.ingest.clips.scan import Found, Stray, clips_in, days, strays_of
-from zmtwist.ingest.reconcile_plan import Scene
 from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.session.clip_match import SLACK_US
 from zmtwist.ingest.session.worker_filename import days_of
 from zmtwist.reactor.thread_pool import Disk
+from zmtwist.recovery.plan import Scene
 from zmtwist.zm.db.pool import Database
 from zmtwist.zm.read.catalog import Site
 from zmtwist.zm.read.own_events import CHUNK, LeftRow, Own, Reader

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from zmtwist.ingest.in_flight import InHand
-from zmtwist.ingest.reconcile import AGAIN_SECONDS, BUSY_SECONDS, GONE_SECONDS, Reconciler
+from zmtwist.recovery.service import AGAIN_SECONDS, BUSY_SECONDS, GONE_SECONDS, Reconciler
 from zmtwist.zm.db.errors import Retryable
 
 

@@ -23,15 +23,16 @@ from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent
 from zmtwist.config.database_url import parse_url
-from zmtwist.ingest import reconcile, reconcile_look
 from zmtwist.ingest.clips import scan
 from zmtwist.ingest.clips.placement import directory_bytes
-from zmtwist.ingest.reconcile import Reconciler
-from zmtwist.ingest.reconcile_actions import CloseEmpty, CloseFromFile, HoldBack, LeaveOpen, MakeEvent, Report, SetAside
 from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.writer.backlog import Backlog
 from zmtwist.notifications import EventClosed
 from zmtwist.reactor.thread_pool import Disk
+from zmtwist.recovery import inventory
+from zmtwist.recovery import service as reconcile
+from zmtwist.recovery.actions import CloseEmpty, CloseFromFile, HoldBack, LeaveOpen, MakeEvent, Report, SetAside
+from zmtwist.recovery.service import Reconciler
 from zmtwist.service import wall_us
 from zmtwist.wire.messages import Event
 from zmtwist.zm.db.pool import Database
@@ -220,7 +221,7 @@ async def test_a_worker_that_takes_a_clip_up_while_the_directories_are_looked_at
         recording[1] = frozenset({str(clip)})
         return found
 
-    monkeypatch.setattr(reconcile_look, "clips_in", clips_in)
+    monkeypatch.setattr(inventory, "clips_in", clips_in)
     seen = await live(recording).recovery.recover(dry_run=True)
     assert [type(action) for action in seen.plan.actions] == [LeaveOpen]
 
@@ -271,7 +272,7 @@ async def test_a_storage_that_is_not_mounted_costs_no_row(zm, live, away):
 
 @pytest_twisted.ensureDeferred
 async def test_a_worker_that_was_killed_before_anything_was_heard_of_its_clip(zm, live, monkeypatch):
-    monkeypatch.setattr("zmtwist.ingest.reconcile.GONE_SECONDS", 0.01)
+    monkeypatch.setattr("zmtwist.recovery.service.GONE_SECONDS", 0.01)
     life = live()
     clip = record(own_path(zm, ago(20)), 15)
     os.utime(clip, (wall_us() / SECOND - 10,) * 2)
@@ -282,7 +283,7 @@ async def test_a_worker_that_was_killed_before_anything_was_heard_of_its_clip(zm
 
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_hangs_keeps_no_camera_from_starting(zm, live, monkeypatch):
-    monkeypatch.setattr("zmtwist.ingest.reconcile.START_SECONDS", 0.2)
+    monkeypatch.setattr("zmtwist.recovery.service.START_SECONDS", 0.2)
     first = await live().open("a", ago(60))
     record(in_place(zm, first), 10)
     life = live({1: None})

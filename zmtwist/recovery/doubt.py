@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from zmtwist.ingest.reconcile_actions import Action, LeaveOpen, monitor_of
+from zmtwist.recovery.actions import Action, LeaveOpen, monitor_of
 
 HANDFUL = 5
 """Fewer wrong ones than this are never doubted."""

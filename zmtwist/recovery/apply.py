@@ -13,7 +13,9 @@ from twisted.python.failure import Failure
 
 from zmtwist.changes import Change, ClipSaved, CloseEvent, InStorage, OpenEvent, Tally, UpdateEvent
 from zmtwist.ingest.clips.scan import set_aside, unchanged
-from zmtwist.ingest.reconcile_actions import (
+from zmtwist.ingest.service import Ingest
+from zmtwist.ingest.session.scoring import cause_of
+from zmtwist.recovery.actions import (
     Action,
     CloseEmpty,
     CloseFromFile,
@@ -28,9 +30,7 @@ from zmtwist.ingest.reconcile_actions import (
     subject_file,
     subject_row,
 )
-from zmtwist.ingest.reconcile_look import Asking, Look
-from zmtwist.ingest.service import Ingest
-from zmtwist.ingest.session.scoring import cause_of
+from zmtwist.recovery.inventory import Asking, Look
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.zm.event_paths import CODECS, with_codec
 from zmtwist.zm.read.own_events import Own

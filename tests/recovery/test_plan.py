@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from zmtwist.ingest.clips.probe import Measure
 from zmtwist.ingest.clips.scan import ASIDE, Found, Stray
-from zmtwist.ingest.reconcile_actions import (
+from zmtwist.pipeline.monitor import Monitor, Storage
+from zmtwist.recovery.actions import (
     CloseEmpty,
     CloseFromFile,
     HoldBack,
@@ -24,8 +25,7 @@ from zmtwist.ingest.reconcile_actions import (
     root_of,
     to_measure,
 )
-from zmtwist.ingest.reconcile_plan import Scene, plan
-from zmtwist.pipeline.monitor import Monitor, Storage
+from zmtwist.recovery.plan import Scene, plan
 from zmtwist.zm.event_paths import SECOND, local_time, place
 from zmtwist.zm.read.own_events import LeftRow
 

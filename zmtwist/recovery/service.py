@@ -1,4 +1,4 @@
-"""Brings rows and clips together again after a crash: reads and looks in pieces, has it decided (`reconcile_plan`), and carries it out.
+"""Brings rows and clips together again after a crash: reads and looks in pieces, has it decided (`recovery.plan`), and carries it out.
 
 At the service's start, before any worker runs, it is seen what there is; only that is then dealt with while the cameras record again.
 After a worker's exit, and on request, clips that a living worker may still write are left alone.
@@ -21,7 +21,9 @@ from twisted.python.failure import Failure
 
 from zmtwist.ingest.clips.probe import Measure, measure_files
 from zmtwist.ingest.clips.scan import remove_past_days
-from zmtwist.ingest.reconcile_actions import (
+from zmtwist.ingest.service import Ingest
+from zmtwist.reactor.thread_pool import Disk
+from zmtwist.recovery.actions import (
     NOTHING_DONE,
     Action,
     HoldBack,
@@ -32,11 +34,9 @@ from zmtwist.ingest.reconcile_actions import (
     describe,
     to_measure,
 )
-from zmtwist.ingest.reconcile_apply import Repairs
-from zmtwist.ingest.reconcile_look import Asking, Look
-from zmtwist.ingest.reconcile_plan import Scene, plan
-from zmtwist.ingest.service import Ingest
-from zmtwist.reactor.thread_pool import Disk
+from zmtwist.recovery.apply import Repairs
+from zmtwist.recovery.inventory import Asking, Look
+from zmtwist.recovery.plan import Scene, plan
 from zmtwist.zm.db.errors import DatabaseError
 from zmtwist.zm.db.pool import Database
 from zmtwist.zm.event_paths import SECOND

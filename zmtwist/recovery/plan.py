@@ -18,8 +18,11 @@ import attrs
 from zmtwist.ingest.clips.placement import RootState
 from zmtwist.ingest.clips.probe import Measure
 from zmtwist.ingest.clips.scan import Found, Stray
-from zmtwist.ingest.doubt import Doubt, believed, doubted
-from zmtwist.ingest.reconcile_actions import (
+from zmtwist.ingest.session.clip_match import SLACK_US, opened_in, pre_roll_of, tail
+from zmtwist.ingest.session.open_event import DEFAULT_RATE
+from zmtwist.ingest.session.worker_filename import own_name
+from zmtwist.pipeline.monitor import Storage
+from zmtwist.recovery.actions import (
     Action,
     CloseEmpty,
     CloseFromFile,
@@ -30,10 +33,7 @@ from zmtwist.ingest.reconcile_actions import (
     Report,
     SetAside,
 )
-from zmtwist.ingest.session.clip_match import SLACK_US, opened_in, pre_roll_of, tail
-from zmtwist.ingest.session.open_event import DEFAULT_RATE
-from zmtwist.ingest.session.worker_filename import own_name
-from zmtwist.pipeline.monitor import Storage
+from zmtwist.recovery.doubt import Doubt, believed, doubted
 from zmtwist.zm.event_paths import SECOND
 from zmtwist.zm.read.own_events import LeftRow, clip_event
 

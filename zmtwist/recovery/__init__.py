@@ -1,0 +1,1 @@
+"""Rows and clips brought together again after a crash, and fsck, which only looks."""

@@ -17,7 +17,7 @@ import pytest
 
 from tests.attack.target import GOOD, HOSTILE, Target
 from tests.attack.worker import Worker
-from zmtwist.ops.codecs import START
+from zmtwist.ops.media.h26x import START
 from zmtwist.wire.encode import encode_hello, encode_media
 from zmtwist.wire.frames import MAX_LENGTH, MIN_LENGTH
 from zmtwist.wire.messages import Hello

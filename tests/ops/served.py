@@ -20,7 +20,7 @@ from tests.waiting import until
 from zmtwist.config.settings import settle
 from zmtwist.config.toml import parse
 from zmtwist.fleet.status import State, Transition
-from zmtwist.ops.server import ApiService
+from zmtwist.ops.api.service import ApiService
 from zmtwist.untrusted.budget import Budgets
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import attrs
 
 from zmtwist.config.endpoints import Address
-from zmtwist.ops.guard import peer
-from zmtwist.ops.token import BadToken, read_token
+from zmtwist.ops.http.auth import peer
+from zmtwist.ops.http.token_file import BadToken, read_token
 
 ANSWER_SECONDS = 30.0
 ORDER_SECONDS = 90.0

@@ -21,7 +21,7 @@ from zmtwist.extras import EXTRAS, missing
 from zmtwist.fleet.process.child import CannotSpawn
 from zmtwist.ops.doctor_database import look_at_database
 from zmtwist.ops.findings import Finding, fail, ok, warn
-from zmtwist.ops.token import BadToken, read_token
+from zmtwist.ops.http.token_file import BadToken, read_token
 from zmtwist.ops.try_monitor import tried
 from zmtwist.pipeline.compose import compose
 from zmtwist.pipeline.detection import choose

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from zmtwist.config.settings import Settings
+from zmtwist.ops.api.service import ApiService
 from zmtwist.ops.running import Running
-from zmtwist.ops.server import ApiService
 
 
 class Part(Protocol):

@@ -12,11 +12,11 @@ from twisted.logger import Logger
 
 from zmtwist.config.endpoints import BadAddress, check_socket_path, local_endpoint, unix_path
 from zmtwist.config.model import ManholeConfig
+from zmtwist.ops.api.service import remove_dead_socket
 from zmtwist.ops.manhole.keys import AuthorizedKeys, BadKeys, fingerprint, host_key
 from zmtwist.ops.manhole.namespace import namespace
 from zmtwist.ops.manhole.shell import ManholeFactory
 from zmtwist.ops.running import Running
-from zmtwist.ops.server import remove_dead_socket
 from zmtwist.reactor.deferreds import ended
 
 

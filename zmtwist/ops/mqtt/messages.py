@@ -9,7 +9,7 @@ import attrs
 from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ingest.session.snapshot import UnderWay
 from zmtwist.notifications import EventClosed, EventOpened
-from zmtwist.ops.view import at
+from zmtwist.ops.api.views import at
 from zmtwist.untrusted.guard import leaving
 from zmtwist.untrusted.integers import whole
 

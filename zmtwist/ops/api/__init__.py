@@ -1,0 +1,1 @@
+"""The HTTP API: routes, what they answer, the event stream, and the status page."""

@@ -1,0 +1,1 @@
+"""HTTP under the API: requests and answers, who may ask, connections, and what one client may take."""

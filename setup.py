@@ -53,7 +53,7 @@ setup(
     extras_require={"sim": VIDEO, "video": VIDEO, "conch": CONCH, "mqtt": MQTT, "test": [*TEST, *VIDEO, *CONCH, *MQTT]},
     entry_points={
         "console_scripts": [
-            "zmnextctl = zmtwist.ops.ctl:main",
+            "zmnextctl = zmtwist.ops.cli.main:main",
             "zm-core-sim = zmtwist.sim.main:main",
         ]
     },

@@ -18,7 +18,7 @@ import pytest
 from zmtwist.config.model import Config
 from zmtwist.fleet.policy import EXIT_MEANING
 from zmtwist.fleet.status import State
-from zmtwist.ops.ctl import _parser
+from zmtwist.ops.cli.main import _parser
 from zmtwist.tap import Options
 
 ROOT: Final = Path(__file__).parents[1]

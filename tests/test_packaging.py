@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 import yaml
 
-from zmtwist.ops.ctl import _parser
+from zmtwist.ops.cli.main import _parser
 from zmtwist.tap import Options
 
 ROOT: Final = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from tests.ops.served import ask
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.status import State
-from zmtwist.ops.show import status_lines
+from zmtwist.ops.cli.format import status_lines
 from zmtwist.service import ZmNext
 
 STAND_IN = Path(__file__).parent / "infer_stand_in.py"

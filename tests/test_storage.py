@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from tests.ops.test_ctl_service import ctl_here
+from tests.ops.cli.test_main_service import ctl_here
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.status import State

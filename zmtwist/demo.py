@@ -17,7 +17,7 @@ from zmtwist.config.toml import ConfigError
 from zmtwist.extras import VIDEO, missing
 from zmtwist.fleet.status import State, Transition
 from zmtwist.notifications import EventClosed, EventOpened
-from zmtwist.ops.table import table
+from zmtwist.ops.cli.table import table
 from zmtwist.zm.db.embedded import connect
 
 DATABASE = "zmnext.db"

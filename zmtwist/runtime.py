@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from zmtwist.fleet.process.instance import MakeLink
 from zmtwist.fleet.process.procfs import Linux, Processes
-from zmtwist.ops.operators import Operators
+from zmtwist.ops.service import Operators
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.wire.link import WorkerLink
 from zmtwist.wire.read_budget import Turns

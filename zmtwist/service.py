@@ -43,7 +43,7 @@ from zmtwist.ingest.session.options import options_of
 from zmtwist.ingest.thumbnails.queue import possible
 from zmtwist.ingest.writer.spool import Spool
 from zmtwist.interfaces import ICommander
-from zmtwist.ops.console import Console
+from zmtwist.ops.monitor_status import Console
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.store_node import triggered_lead

@@ -16,7 +16,7 @@ from tests.media.clips import record
 from tests.recovery.test_service import Life, ago, in_place, own_path
 from tests.service_case import Installation
 from tests.zm.site import TestSite
-from zmtwist.ops.ctl import main
+from zmtwist.ops.cli.main import main
 from zmtwist.recovery import fsck as fsck_module
 from zmtwist.recovery.fsck import CannotCheck, check
 

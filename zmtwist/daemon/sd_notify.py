@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from zmtwist.fleet.status import State
-from zmtwist.ops.running import Running
+from zmtwist.ops.service_view import Running
 from zmtwist.untrusted.integers import whole
 from zmtwist.untrusted.redact import mask
 

@@ -1,1 +1,1 @@
-"""The operator's side: commands, and later the HTTP API, metrics and manhole."""
+"""The operators' side: the HTTP API, status page, media, metrics, MQTT, manhole, and `zmnextctl`."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zmtwist.ops.api.views import recovery_view
-from zmtwist.ops.show import status_lines
+from zmtwist.ops.cli.format import status_lines
 from zmtwist.recovery.service import RecoveryFigures
 from zmtwist.untrusted.guard import leaving
 

@@ -15,7 +15,7 @@ from zmtwist.fleet.status import State
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.messages import Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox
-from zmtwist.ops.mqtt.teller import ALARM_US, RECORDING_US, UPDATE_US, Teller, discovering
+from zmtwist.ops.mqtt.publisher import ALARM_US, RECORDING_US, UPDATE_US, Teller, discovering
 
 TOPICS = Topics("home/zmnext")
 NAMES = {3: "Front door", 4: 'Gard/en +#"\u00e9'}

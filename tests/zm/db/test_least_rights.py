@@ -15,7 +15,7 @@ import pytest_twisted
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import AddData, AddTag, Tally, UpdateEvent
 from zmtwist.config.settings import parse, settle
-from zmtwist.ops.doctor_database import look_at_database
+from zmtwist.ops.cli.doctor_database import look_at_database
 from zmtwist.zm.db import grants
 from zmtwist.zm.db.dialect import MYSQL
 from zmtwist.zm.db.schema import Schema

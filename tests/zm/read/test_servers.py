@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.config.settings import parse, settle
-from zmtwist.ops.doctor_database import look_at_database
+from zmtwist.ops.cli.doctor_database import look_at_database
 from zmtwist.service import ZmNext
 from zmtwist.zm.db.errors import UnknownServer
 from zmtwist.zm.read.catalog import Catalog, Site

@@ -28,10 +28,10 @@ from zmtwist.ops.api.views import (
     why_view,
     writer_view,
 )
+from zmtwist.ops.diagnosis import NO_SUCH, absent
 from zmtwist.ops.http.errors import ApiError, no_such_monitor, starting
 from zmtwist.ops.metrics.counters import Figures
-from zmtwist.ops.running import Running
-from zmtwist.ops.why import NO_SUCH, absent
+from zmtwist.ops.service_view import Running
 from zmtwist.pipeline.document import Document
 from zmtwist.reactor.lag import Lag
 from zmtwist.untrusted.integers import whole

@@ -6,7 +6,7 @@ from typing import Any
 
 from zmtwist._version import __version__
 from zmtwist.fleet.status import State
-from zmtwist.ops.orders import ORDERS
+from zmtwist.ops.commands import ORDERS
 
 Schema = dict[str, Any]
 

@@ -16,12 +16,12 @@ from zmtwist.ops.api.controller import Desk, unavailable
 from zmtwist.ops.api.openapi import openapi
 from zmtwist.ops.api.sse import Streams
 from zmtwist.ops.api.status_page import Pages
+from zmtwist.ops.commands import ORDERS
 from zmtwist.ops.http.client_limits import Limits
 from zmtwist.ops.http.errors import ApiError
 from zmtwist.ops.http.protocol import argument, error_answer, header, json_answer, occupy
 from zmtwist.ops.media.service import Gallery
 from zmtwist.ops.metrics.prometheus import CONTENT_TYPE, Metrics
-from zmtwist.ops.orders import ORDERS
 from zmtwist.recovery.service import USUAL_DAYS
 from zmtwist.untrusted.integers import whole
 from zmtwist.zm.db.errors import DatabaseError

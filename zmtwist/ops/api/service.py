@@ -40,7 +40,7 @@ from zmtwist.ops.media.event_media import Library
 from zmtwist.ops.media.service import Gallery
 from zmtwist.ops.metrics.counters import Figures
 from zmtwist.ops.metrics.prometheus import Metrics
-from zmtwist.ops.running import Running
+from zmtwist.ops.service_view import Running
 from zmtwist.reactor.deferreds import ended
 from zmtwist.reactor.lag import Lag
 

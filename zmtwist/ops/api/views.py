@@ -14,8 +14,8 @@ from zmtwist.ingest.clips.storage_monitor import Storage, Trouble
 from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.writer.writer import WriterFigures
 from zmtwist.notifications import EventClosed, EventOpened, RecordingFailed, RecordingWell
+from zmtwist.ops.diagnosis import Advice, advise, with_health, with_held, with_storage, with_warnings
 from zmtwist.ops.metrics.counters import LastEvent, MonitorFigures
-from zmtwist.ops.why import Advice, advise, with_health, with_held, with_storage, with_warnings
 from zmtwist.pipeline.document import shown as shown_digest
 from zmtwist.recovery.service import RecoveryFigures
 

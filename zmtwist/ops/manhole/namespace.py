@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 
 from zmtwist.fleet.fleet import NotInFleet
 from zmtwist.fleet.status import WorkerStatus
-from zmtwist.ops.running import Running
-from zmtwist.ops.table import table
+from zmtwist.ops.cli.table import table
+from zmtwist.ops.service_view import Running
 from zmtwist.untrusted.redact import mask
 from zmtwist.zm.db.dialect import Sql
 from zmtwist.zm.db.pool import Database

@@ -15,8 +15,8 @@ from zmtwist.config.model import ManholeConfig
 from zmtwist.ops.api.service import remove_dead_socket
 from zmtwist.ops.manhole.keys import AuthorizedKeys, BadKeys, fingerprint, host_key
 from zmtwist.ops.manhole.namespace import namespace
-from zmtwist.ops.manhole.shell import ManholeFactory
-from zmtwist.ops.running import Running
+from zmtwist.ops.manhole.ssh import ManholeFactory
+from zmtwist.ops.service_view import Running
 from zmtwist.reactor.deferreds import ended
 
 

@@ -25,7 +25,7 @@ from zmtwist.ingest.thumbnails.queue import REASONS, ThumbnailFigures
 from zmtwist.ingest.writer.histogram import Latencies
 from zmtwist.ops.api.recovery_views import KINDS
 from zmtwist.ops.metrics.counters import Figures
-from zmtwist.ops.running import Running
+from zmtwist.ops.service_view import Running
 from zmtwist.reactor.lag import Lag
 from zmtwist.recovery.actions import NOTHING_DONE
 from zmtwist.untrusted.budget import Kind

@@ -21,8 +21,8 @@ from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.client import BrokerConnection, Listener
 from zmtwist.ops.mqtt.messages import OFFLINE, ONLINE, Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox
-from zmtwist.ops.mqtt.teller import Teller, discovering
-from zmtwist.ops.running import Running
+from zmtwist.ops.mqtt.publisher import Teller, discovering
+from zmtwist.ops.service_view import Running
 
 LOOK_SECONDS = 1.0
 """Between two looks at how the monitors are."""

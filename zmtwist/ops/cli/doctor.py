@@ -19,10 +19,10 @@ from zmtwist.config.toml import ConfigError, load
 from zmtwist.executables import INFER, Program, find_infer, find_worker, plugin_kinds
 from zmtwist.extras import EXTRAS, missing
 from zmtwist.fleet.process.child import CannotSpawn
-from zmtwist.ops.doctor_database import look_at_database
-from zmtwist.ops.findings import Finding, fail, ok, warn
+from zmtwist.ops.cli.doctor_database import look_at_database
+from zmtwist.ops.cli.findings import Finding, fail, ok, warn
+from zmtwist.ops.cli.try_monitor import tried
 from zmtwist.ops.http.token_file import BadToken, read_token
-from zmtwist.ops.try_monitor import tried
 from zmtwist.pipeline.compose import compose
 from zmtwist.pipeline.detection import choose
 from zmtwist.pipeline.document import Refusal

@@ -32,8 +32,8 @@ from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn, launch_chain
 from zmtwist.fleet.process.output import KeptLines, LineSplitter, last_errors, level
 from zmtwist.fleet.process.preflight import check_directory, check_store_root
 from zmtwist.ingest.clips.probe import Measure, measure_files
-from zmtwist.ops.findings import Finding, fail, ok, warn
-from zmtwist.ops.try_judge import Seen, judge
+from zmtwist.ops.cli.findings import Finding, fail, ok, warn
+from zmtwist.ops.cli.try_judge import Seen, judge
 from zmtwist.pipeline.document import Document, Refusal, dump
 from zmtwist.pipeline.graph import DETECTORS, Node, walk
 from zmtwist.recovery.fsck import CannotCheck, looking

@@ -6,7 +6,7 @@ from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.ingest.session.camera_health import Health, StreamHealth, Trouble
 from zmtwist.ops.api.views import health_view, why_view
-from zmtwist.ops.why import absent, advise
+from zmtwist.ops.diagnosis import absent, advise
 from zmtwist.untrusted.guard import leaving
 
 SECOND = 1_000_000

@@ -20,11 +20,11 @@ from zmtwist.config import zm_conf as zmconf
 from zmtwist.config.endpoints import BadAddress, client_address
 from zmtwist.config.model import Config
 from zmtwist.config.settings import ConfigError, api_endpoint, load, token_file
-from zmtwist.ops import verbs
-from zmtwist.ops.client import Client, Refused, Unreachable
-from zmtwist.ops.completion import SHELLS
-from zmtwist.ops.orders import ORDERS
-from zmtwist.ops.show import findings_lines
+from zmtwist.ops.cli import verbs
+from zmtwist.ops.cli.client import Client, Refused, Unreachable
+from zmtwist.ops.cli.completion import SHELLS
+from zmtwist.ops.cli.format import findings_lines
+from zmtwist.ops.commands import ORDERS
 from zmtwist.untrusted.integers import whole
 from zmtwist.untrusted.redact import clean
 
@@ -193,7 +193,7 @@ def _client(options: argparse.Namespace) -> Client:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from zmtwist.ops.doctor import examine  # takes the database drivers along, which no other verb needs
+    from zmtwist.ops.cli.doctor import examine  # takes the database drivers along, which no other verb needs
 
     default = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).exists() else None
     findings = [attrs.asdict(one) for one in examine(options.config or default, options.zm_conf)]
@@ -216,7 +216,7 @@ def _fsck(options: argparse.Namespace) -> int:
 
 
 def _try(options: argparse.Namespace) -> int:
-    from zmtwist.ops.try_monitor import try_monitor
+    from zmtwist.ops.cli.try_monitor import try_monitor
     from zmtwist.recovery.fsck import CannotCheck
 
     try:

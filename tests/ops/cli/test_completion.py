@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from zmtwist.ops import ctl
-from zmtwist.ops.completion import verbs_of
+from zmtwist.ops.cli import main as ctl
+from zmtwist.ops.cli.completion import verbs_of
 
-DIRECTORY = Path(__file__).parent.parent.parent / "etc" / "completion"
+DIRECTORY = Path(__file__).parents[3] / "etc" / "completion"
 FILES = {"bash": DIRECTORY / "zmnextctl.bash", "zsh": DIRECTORY / "_zmnextctl"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zmtwist.ops.ctl import main
+from zmtwist.ops.cli.main import main
 
 
 @pytest.fixture

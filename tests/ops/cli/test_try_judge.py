@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zmtwist.ingest.clips.probe import Measure
-from zmtwist.ops.try_judge import RING_SLOT, Seen, judge
+from zmtwist.ops.cli.try_judge import RING_SLOT, Seen, judge
 from zmtwist.wire.event_details import DetectedObject, Detection, Motion, StreamState
 from zmtwist.wire.messages import Event, Hello, Keyframe, Media
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from zmtwist.ops.table import table
+from zmtwist.ops.cli.table import table
 from zmtwist.untrusted.redact import clean
 
 Answer = Mapping[str, Any]

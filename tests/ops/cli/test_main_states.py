@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import pytest_twisted
 
+from tests.ops.cli.test_main_service import ctl_here
 from tests.ops.served import Nothing, Served
-from tests.ops.test_ctl_service import ctl_here
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State, WorkerStatus
 from zmtwist.pipeline.document import Document

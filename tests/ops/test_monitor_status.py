@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from zmtwist.fleet.status import State, Transition, WorkerStatus
-from zmtwist.ops.console import REFRESH_SECONDS, Console
+from zmtwist.ops.monitor_status import REFRESH_SECONDS, Console
 from zmtwist.zm.db.errors import Retryable
 from zmtwist.zm.write.monitor_status import CameraStatus
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.service_case import SIMULATOR, Installation
-from zmtwist.ops.ctl import main
-from zmtwist.ops.doctor import open_to_others
-from zmtwist.ops.doctor_database import file_system, hours, offset_at
+from zmtwist.ops.cli.doctor import open_to_others
+from zmtwist.ops.cli.doctor_database import file_system, hours, offset_at
+from zmtwist.ops.cli.main import main
 
 NO_CONF = "/nonexistent/zm.conf"
 

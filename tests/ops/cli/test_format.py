@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from zmtwist.ops.show import findings_lines, happening_line, short, span
-from zmtwist.ops.table import table
+from zmtwist.ops.cli.format import findings_lines, happening_line, short, span
+from zmtwist.ops.cli.table import table
 
 
 def test_a_table():

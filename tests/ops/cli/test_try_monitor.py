@@ -12,9 +12,9 @@ import pytest
 
 from tests.service_case import SIMULATOR, Installation
 from tests.waiting import wait_for
-from zmtwist.ops import try_monitor
-from zmtwist.ops.ctl import main
-from zmtwist.ops.try_monitor import trial_of
+from zmtwist.ops.cli import try_monitor
+from zmtwist.ops.cli.main import main
+from zmtwist.ops.cli.try_monitor import trial_of
 
 CTL = SIMULATOR.with_name("zmnextctl")
 SECRET = "Zebra1Front"
@@ -111,7 +111,7 @@ def test_a_crash_and_its_ring(zm, trials, ring, capsys):
 
 
 def test_a_worker_that_does_not_end(zm, trials, capsys, monkeypatch):
-    monkeypatch.setattr("zmtwist.ops.try_monitor.END_SECONDS", 0.5)
+    monkeypatch.setattr("zmtwist.ops.cli.try_monitor.END_SECONDS", 0.5)
     zm.monitor(1)
     _, found, _ = tried(capsys, config(zm, tuning={"ZM_CORE_SIM": "light,refuse_term"}), seconds=3)
     assert "had to be killed" in found["worker"]["found"]

@@ -13,7 +13,7 @@ from tests.ops.served import Nothing, ask, transition
 from tests.waiting import until
 from zmtwist.config.settings import settle
 from zmtwist.config.toml import parse
-from zmtwist.ops.operators import Operators
+from zmtwist.ops.service import Operators
 
 ON = """
 [manhole]
@@ -71,7 +71,7 @@ def test_what_is_off_is_not_imported() -> None:
         for path in (root / "zmtwist").rglob("*.py")
     }
     heavy = {name for name, of in imports.items() if any(one.startswith(("paho", "twisted.conch")) for one in of)}
-    assert {"zmtwist.ops.mqtt.client", "zmtwist.ops.manhole.shell"} <= heavy
+    assert {"zmtwist.ops.mqtt.client", "zmtwist.ops.manhole.ssh"} <= heavy
     while more := {name for name, of in imports.items() if of & heavy} - heavy:
         heavy |= more
     assert {name for name in heavy if not name.startswith(("zmtwist.ops.mqtt.", "zmtwist.ops.manhole."))} == set()

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
 from zmtwist.fleet.policy import unwanted_reason
-from zmtwist.ops.findings import Finding, fail, ok, warn
+from zmtwist.ops.cli.findings import Finding, fail, ok, warn
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.untrusted.redact import mask
 from zmtwist.zm.db.connector import connector_for

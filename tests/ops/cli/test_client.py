@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 from zmtwist.config.endpoints import Address, client_address
-from zmtwist.ops.client import Client, Ending, Unreachable
+from zmtwist.ops.cli.client import Client, Ending, Unreachable
 
 LISTEN = """
 import socket, sys, time

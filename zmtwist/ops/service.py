@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from zmtwist.config.settings import Settings
 from zmtwist.ops.api.service import ApiService
-from zmtwist.ops.running import Running
+from zmtwist.ops.service_view import Running
 
 
 class Part(Protocol):

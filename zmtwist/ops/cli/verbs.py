@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlencode
 
-from zmtwist.ops.client import Client
-from zmtwist.ops.show import (
+from zmtwist.ops.cli.client import Client
+from zmtwist.ops.cli.format import (
     diff_lines,
     events_lines,
     happening_line,

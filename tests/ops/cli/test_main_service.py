@@ -22,8 +22,8 @@ from tests.waiting import until
 from zmtwist.fleet.process.adoption import CannotLeave
 from zmtwist.fleet.status import State
 from zmtwist.notifications import EventClosed
-from zmtwist.ops.ctl import main
-from zmtwist.ops.orders import ORDERS
+from zmtwist.ops.cli.main import main
+from zmtwist.ops.commands import ORDERS
 
 VERBS = {"status", "monitors", "why", "logs", "pipeline", "events", "watch", "reconcile", *ORDERS}
 PROGRAM = Path(sys.executable).with_name("zmnextctl")

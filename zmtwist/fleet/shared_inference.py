@@ -17,7 +17,7 @@ from zmtwist.executables import INFER, Program, environment_for, find_infer
 from zmtwist.fleet.policy import LAUNCHER_EXITS, Exit, Verdict, judge
 from zmtwist.fleet.process.adoption import Survivor
 from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn, Command
-from zmtwist.fleet.process.cleanup import clear_post, infer_survivor
+from zmtwist.fleet.process.cleanup import clear_slot, infer_survivor
 from zmtwist.fleet.process.instance import Process, Surroundings
 from zmtwist.fleet.process.lifecycle import Core, Life, new_life
 from zmtwist.fleet.process.lockfile import LockFile
@@ -27,7 +27,7 @@ from zmtwist.fleet.process.preflight import (
     answers,
     check_directory,
     fingerprint,
-    infer_post,
+    infer_slot,
     remove_dead_socket,
 )
 from zmtwist.fleet.process.spawn import adopt_process, fill, spawn_child, write_down
@@ -54,7 +54,7 @@ class Inference:
         self._around = around
         self._opened = opened
         self._clock = IReactorTime(around.reactor)
-        self._post = infer_post(around.settings)
+        self._slot = infer_slot(around.settings)
         self._process: Process | None = None
         self._budget = Budget()
         self._digest = ""
@@ -69,7 +69,7 @@ class Inference:
         self._idle_waiters: list[Deferred[None]] = []
         config = around.settings.zmnext.worker
         self._core = Core(
-            whose=self._post.whose,
+            owner=self._slot.owner,
             clock=self._clock,
             wall=around.wall,
             turn=lambda: 0.0,
@@ -146,7 +146,7 @@ class Inference:
             state=core.state,
             since_us=core.since_us,
             reason=core.reason,
-            socket=self._post.socket,
+            socket=self._slot.socket,
             pid=process.pid if process else None,
             last_exit=self._last_exit,
             restarts_last_hour=self._restarts.within_hour(now),
@@ -161,7 +161,7 @@ class Inference:
         """See `lifecycle.Body`."""
         self._tried = fingerprint(self._program())
         try:
-            fill(self._post, self._around, self._spawn, self._adopt)
+            fill(self._slot, self._around, self._spawn, self._adopt)
         except CannotSpawn as error:
             self._give_up(Verdict(error.fatal, error.reason))
         except Exception:
@@ -194,7 +194,7 @@ class Inference:
             return
         self._last_exit = ended
         self._lines = (self._lines + process.lines())[-KEPT_LINES:]
-        clear_post(self._post)
+        clear_slot(self._slot)
         told_to = self._core.state is State.STOPPING
         self._give_up(Verdict(False, str(ended)) if told_to else judge(ended, process.errors(ended), LAUNCHER_EXITS))
 
@@ -202,7 +202,7 @@ class Inference:
 
     def _spawn(self, lock: LockFile) -> None:
         settings = self._around.settings
-        remove_dead_socket(self._post.socket)
+        remove_dead_socket(self._slot.socket)
         program = self._program()
         if program is None:
             name = settings.zmnext.share_inference.binary or INFER
@@ -218,9 +218,9 @@ class Inference:
             directory=program.directory,
             ends_with_us=not settings.zmnext.worker.survive_restart,
         )
-        self._process = process = spawn_child(self._around, self._post, command, lock, self, Guard(), self._budget)
+        self._process = process = spawn_child(self._around, self._slot, command, lock, self, Guard(), self._budget)
         self._digest, self._adopted = _digest(command.program, command.arguments), False
-        write_down(self._around, self._post, process.pid, command, self._digest)
+        write_down(self._around, self._slot, process.pid, command, self._digest)
 
     def _adopt(self, survivor: Survivor) -> None:
         self._process = adopt_process(self._around, survivor, self)
@@ -240,7 +240,7 @@ class Inference:
 
     def _arguments(self) -> tuple[str, ...]:
         gpu = self._around.settings.zmnext.share_inference.gpu_id
-        return ("--gpu", str(gpu), "--socket", self._post.socket)
+        return ("--gpu", str(gpu), "--socket", self._slot.socket)
 
     @property
     def _pid(self) -> int | None:
@@ -249,7 +249,7 @@ class Inference:
     def _probe(self) -> None:
         """Look whether it listens, until it does."""
         self._cancel_probe()
-        if answers(self._post.socket):
+        if answers(self._slot.socket):
             self._life.live("its socket answers")
         else:
             self._probe_timer = self._clock.callLater(PROBE_SECONDS, self._probe)

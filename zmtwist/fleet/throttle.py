@@ -27,7 +27,7 @@ class Pace:
 
 
 class Restarts:
-    """The starts of one post's process. Times are seconds of one clock."""
+    """The starts of one slot's process. Times are seconds of one clock."""
 
     def __init__(self) -> None:
         self._before = False

@@ -17,7 +17,7 @@ from zmtwist.fleet.process.cleanup import clear, clear_socket
 from zmtwist.fleet.process.instance import Run, Surroundings
 from zmtwist.fleet.process.lifecycle import Core, Life, new_life
 from zmtwist.fleet.process.output import Opening, Sign
-from zmtwist.fleet.process.preflight import Fingerprint, worker_fingerprint, worker_post
+from zmtwist.fleet.process.preflight import Fingerprint, worker_fingerprint, worker_slot
 from zmtwist.fleet.process.slot import of_monitor
 from zmtwist.fleet.process.spawn import adopt, begin
 from zmtwist.fleet.restart.gapless import Succession
@@ -58,7 +58,7 @@ class Worker:
         self._idle_waiters: list[Deferred[None]] = []
         config = around.settings.zmnext.worker
         self._core = Core(
-            whose=of_monitor(monitor_id),
+            owner=of_monitor(monitor_id),
             clock=self._clock,
             wall=around.wall,
             turn=lambda: 0.0 if self._succession.waits else around.turn(),
@@ -353,7 +353,7 @@ class Worker:
         self._unlogged += run.child.unlogged
         self._run = None
         try:
-            clear_socket(worker_post(self._around.settings, self.monitor_id))
+            clear_socket(worker_slot(self._around.settings, self.monitor_id))
             clear(self._around.settings, self.monitor_id, self._around.processes)
             self._around.sink.gone(self.monitor_id)
         finally:

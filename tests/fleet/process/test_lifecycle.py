@@ -21,7 +21,7 @@ class Puppet:
         self.calls: list[str] = []
         self.told: list[Change] = []
         self.core = Core(
-            whose=of_monitor(7),
+            owner=of_monitor(7),
             clock=self.clock,
             wall=lambda: round(self.clock.seconds() * 1e6),
             turn=lambda: 0.25,

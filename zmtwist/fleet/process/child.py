@@ -29,7 +29,7 @@ from zmtwist.fleet.process.output import (
     sign,
 )
 from zmtwist.fleet.process.procfs import LOCK_FD
-from zmtwist.fleet.process.slot import Whose
+from zmtwist.fleet.process.slot import Owner
 from zmtwist.fleet.process.termination import LEASH_FD, Ending, Leash
 from zmtwist.untrusted.budget import Budget, Kind, Together
 from zmtwist.untrusted.guard import LINE, Guard
@@ -91,7 +91,7 @@ class Child(ProcessProtocol):
     def __init__(
         self,
         clock: IReactorTime,
-        whose: Whose,
+        owner: Owner,
         reports: Reports,
         guard: Guard,
         budget: Budget,
@@ -101,7 +101,7 @@ class Child(ProcessProtocol):
         least: Level = "info",
     ) -> None:
         self._clock = clock
-        self._whose = whose
+        self._owner = owner
         self._reports = reports
         self._guard = guard
         self._stop_timeout_seconds = stop_timeout_seconds
@@ -152,7 +152,7 @@ class Child(ProcessProtocol):
             leash.hold(transport.pid)
         self._ending = Ending(
             self._clock,
-            self._whose,
+            self._owner,
             transport.pid,
             self._stop_timeout_seconds,
             self._kill_group,
@@ -229,16 +229,16 @@ class Child(ProcessProtocol):
         self._kept.add(line)
         if refused := self._budget.untold(Kind.LINES):
             self.log.warn(
-                "{whose}: {count} lines of output were not logged, it writes too many",
-                whose=self._whose.name,
-                monitor_id=self._whose.monitor_id,
+                "{owner}: {count} lines of output were not logged, it writes too many",
+                owner=self._owner.name,
+                monitor_id=self._owner.monitor_id,
                 count=refused,
             )
         self.log.emit(
             LogLevel.levelWithName(claimed),
-            "{whose}: {line}",
-            whose=self._whose.name,
-            monitor_id=self._whose.monitor_id,
+            "{owner}: {line}",
+            owner=self._owner.name,
+            monitor_id=self._owner.monitor_id,
             pid=self.pid,
             stream=stream,
             line=line,
@@ -246,9 +246,9 @@ class Child(ProcessProtocol):
 
     def _abandon_pipes(self) -> None:
         self.log.warn(
-            "{whose}: something still holds the output of process {pid} open",
-            whose=self._whose.name,
-            monitor_id=self._whose.monitor_id,
+            "{owner}: something still holds the output of process {pid} open",
+            owner=self._owner.name,
+            monitor_id=self._owner.monitor_id,
             pid=self.pid,
         )
         self._report()

@@ -24,15 +24,15 @@ from zmtwist.fleet.process.preflight import (
     FleetSettings,
     aliases,
     answers,
-    heir_post,
-    infer_post,
+    heir_slot,
+    infer_slot,
     remove_dead_socket,
     remove_document,
     rings,
-    worker_post,
+    worker_slot,
 )
 from zmtwist.fleet.process.procfs import Processes
-from zmtwist.fleet.process.slot import Guise, Post, Whose, of_monitor
+from zmtwist.fleet.process.slot import Guise, Owner, Slot, of_monitor
 
 RING = "zm_shmring_{}"
 """The name of a worker's shared memory; a worker that was killed leaves it there, with up to 256 MiB in it."""
@@ -52,24 +52,24 @@ def sweep(
     alive = {}
     for monitor_id in _known(settings.run):
         _end_heir(settings, monitor_id, processes, kill_group)
-        post = worker_post(settings, monitor_id)
-        found = survivor_at(post, processes, partial(_clear_all, settings, post, monitor_id, processes))
+        slot = worker_slot(settings, monitor_id)
+        found = survivor_at(slot, processes, partial(_clear_all, settings, slot, monitor_id, processes))
         if found is not None:
             alive[monitor_id] = found
     return alive
 
 
-def survivor_at(post: Post, processes: Processes, clear_up: Callable[[], object]) -> Survivor | None:
-    """The living process of an earlier run at this post, if there is one; `clear_up` is called, under its lock, where it is dead."""
+def survivor_at(slot: Slot, processes: Processes, clear_up: Callable[[], object]) -> Survivor | None:
+    """The living process of an earlier run at this slot, if there is one; `clear_up` is called, under its lock, where it is dead."""
     try:
-        lock = LockFile.take(post.lock)
+        lock = LockFile.take(slot.lock)
     except Held:
-        found = find_survivor(post, processes)
+        found = find_survivor(slot, processes)
         if isinstance(found, Survivor):
             return found
-        log.error("{whose}: {reason}", whose=post.whose.name, monitor_id=post.whose.monitor_id, reason=found.reason)
+        log.error("{owner}: {reason}", owner=slot.owner.name, monitor_id=slot.owner.monitor_id, reason=found.reason)
     except OSError as error:
-        _not_done("its lock can't be taken", post.whose, str(error))
+        _not_done("its lock can't be taken", slot.owner, str(error))
     else:
         clear_up()
         lock.remove()
@@ -78,9 +78,9 @@ def survivor_at(post: Post, processes: Processes, clear_up: Callable[[], object]
 
 def infer_survivor(settings: FleetSettings, processes: Processes) -> Survivor | None:
     """The shared inference of an earlier run, if it lives; what is left of a dead one is removed."""
-    post = infer_post(settings)
+    slot = infer_slot(settings)
     # Without a lock there was none, and what has its name is not ours.
-    return survivor_at(post, processes, partial(clear_post, post)) if Path(post.lock).exists() else None
+    return survivor_at(slot, processes, partial(clear_slot, slot)) if Path(slot.lock).exists() else None
 
 
 def end_survivors(
@@ -91,9 +91,9 @@ def end_survivors(
         if one is None:
             continue
         log.info(
-            "{whose}: ending process {pid} of an earlier run",
-            whose=one.whose.name,
-            monitor_id=one.whose.monitor_id,
+            "{owner}: ending process {pid} of an earlier run",
+            owner=one.owner.name,
+            monitor_id=one.owner.monitor_id,
             pid=one.pid,
         )
         with suppress(OSError):
@@ -133,19 +133,19 @@ def heir_is_gone(
     settings: FleetSettings, monitor_id: int, guise: Guise | None, processes: Processes
 ) -> Survivor | None:
     """Remove what is left of a worker that was to follow another; gives it where it lives."""
-    post = heir_post(settings, monitor_id, "")
-    return survivor_at(post, processes, partial(clear_heir, settings, monitor_id, guise, processes))
+    slot = heir_slot(settings, monitor_id, "")
+    return survivor_at(slot, processes, partial(clear_heir, settings, monitor_id, guise, processes))
 
 
 def _end_heir(
     settings: FleetSettings, monitor_id: int, processes: Processes, kill_group: Callable[[int, int], None]
 ) -> None:
-    post = heir_post(settings, monitor_id, "")
-    record = read_record(post.record, monitor_id)
-    guise = next((one for one in post.guises if record is not None and runs(record.arguments, *one)), None)
+    slot = heir_slot(settings, monitor_id, "")
+    record = read_record(slot.record, monitor_id)
+    guise = next((one for one in slot.guises if record is not None and runs(record.arguments, *one)), None)
     found = heir_is_gone(settings, monitor_id, guise, processes)
     if found is not None:
-        log.warn("{whose}: killing process {pid}, a second worker", whose=found.whose.name, pid=found.pid)
+        log.warn("{owner}: killing process {pid}, a second worker", owner=found.owner.name, pid=found.pid)
         with suppress(OSError):
             kill_group(found.pid, signal.SIGKILL)
 
@@ -172,26 +172,26 @@ def _clear_ring(settings: FleetSettings, monitor_id: int, number: int, processes
     return None
 
 
-def clear_post(post: Post) -> None:
+def clear_slot(slot: Slot) -> None:
     """Remove record and socket of a process that is known to be dead. What can't be removed is logged."""
-    clear_socket(post)
+    clear_socket(slot)
     try:
-        remove_record(post.record)
+        remove_record(slot.record)
     except OSError as error:
-        _not_done("its record stays", post.whose, str(error))
+        _not_done("its record stays", slot.owner, str(error))
 
 
-def clear_socket(post: Post) -> None:
+def clear_socket(slot: Slot) -> None:
     """Remove the socket of a process that is known to be dead: a killed one leaves it, another took it along."""
     try:
-        remove_dead_socket(post.socket)
+        remove_dead_socket(slot.socket)
     except CannotSpawn as error:
-        _not_done("its socket stays", post.whose, error.reason)
+        _not_done("its socket stays", slot.owner, error.reason)
 
 
-def _clear_all(settings: FleetSettings, post: Post, monitor_id: int, processes: Processes) -> None:
+def _clear_all(settings: FleetSettings, slot: Slot, monitor_id: int, processes: Processes) -> None:
     clear(settings, monitor_id, processes)
-    clear_socket(post)
+    clear_socket(slot)
 
 
 def _user(monitor_id: int, processes: Processes) -> int | None:
@@ -209,5 +209,5 @@ def _known(run: str) -> list[int]:
     return sorted({int(name[1]) for name in names if name})
 
 
-def _not_done(what: str, whose: Whose, error: str) -> None:
-    log.warn("{whose}: {what}: {error}", whose=whose.name, monitor_id=whose.monitor_id, what=what, error=error)
+def _not_done(what: str, owner: Owner, error: str) -> None:
+    log.warn("{owner}: {what}: {error}", owner=owner.name, monitor_id=owner.monitor_id, what=what, error=error)

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.fleet.policy import failures_after_live, jittered, nominal_delay
-from zmtwist.fleet.process.slot import Whose
+from zmtwist.fleet.process.slot import Owner
 from zmtwist.fleet.status import Change, State
 
 
@@ -91,7 +91,7 @@ class Core:
     `turn` reserves the next turn to spawn and says in how many seconds it is; `jitter` gives numbers evenly spread over 0 to 1.
     """
 
-    whose: Whose
+    owner: Owner
     clock: IReactorTime
     wall: Callable[[], int]
     turn: Callable[[], float]
@@ -135,9 +135,9 @@ class Core:
             return
         self.state, self.since, self.since_us = state, now, self.wall()
         self.log.info(
-            "{whose}: {from_state} -> {to_state}: {reason}",
-            whose=self.whose.name,
-            monitor_id=self.whose.monitor_id,
+            "{owner}: {from_state} -> {to_state}: {reason}",
+            owner=self.owner.name,
+            monitor_id=self.owner.monitor_id,
             from_state=before.value,
             to_state=state.value,
             reason=reason,
@@ -146,7 +146,7 @@ class Core:
         try:
             self.announce(Change(before, state, reason, self.since_us))
         except Exception:
-            self.log.failure("{whose}: announcing a transition failed", whose=self.whose.name)
+            self.log.failure("{owner}: announcing a transition failed", owner=self.owner.name)
 
     def count_failure(self) -> int:
         """One more failure in a row; how many that makes."""

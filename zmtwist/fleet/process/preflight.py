@@ -30,7 +30,7 @@ from zmtwist.fleet.process.pidfile import (
     lock_path,
     record_path,
 )
-from zmtwist.fleet.process.slot import Guise, Post, Whose, of_monitor
+from zmtwist.fleet.process.slot import Guise, Owner, Slot, of_monitor
 from zmtwist.pipeline.document import Document
 
 
@@ -58,9 +58,9 @@ def socket_path(settings: FleetSettings, monitor_id: int) -> str:
     return str(Path(settings.socks) / f"stream_{monitor_id}.sock")
 
 
-def worker_post(settings: FleetSettings, monitor_id: int) -> Post:
-    """The post of this monitor's worker."""
-    return Post(
+def worker_slot(settings: FleetSettings, monitor_id: int) -> Slot:
+    """The slot of this monitor's worker."""
+    return Slot(
         of_monitor(monitor_id),
         lock_path(settings.run, monitor_id),
         record_path(settings.run, monitor_id),
@@ -70,14 +70,14 @@ def worker_post(settings: FleetSettings, monitor_id: int) -> Post:
     )
 
 
-def heir_post(settings: FleetSettings, monitor_id: int, socket: str) -> Post:
-    """The post of the worker that is to follow the one of this monitor that was told to listen at `socket`.
+def heir_slot(settings: FleetSettings, monitor_id: int, socket: str) -> Slot:
+    """The slot of the worker that is to follow the one of this monitor that was told to listen at `socket`.
 
     The two share neither socket nor shared memory: a worker removes the socket it was told of when it ends, and would read the frames of
     any other that has its number.
     """
     even, odd = _heirs(settings, monitor_id)
-    return Post(
+    return Slot(
         of_monitor(monitor_id),
         heir_lock_path(settings.run, monitor_id),
         heir_record_path(settings.run, monitor_id),
@@ -107,10 +107,10 @@ def _options(ring: int) -> tuple[tuple[str, str], ...]:
     return (("--monitor-id", str(ring)),)
 
 
-def infer_post(settings: FleetSettings) -> Post:
-    """The post of the inference that all workers share."""
+def infer_slot(settings: FleetSettings) -> Slot:
+    """The slot of the inference that all workers share."""
     run, share = settings.run, settings.zmnext.share_inference
-    return Post(Whose(INFER), infer_lock_path(run), infer_record_path(run), share.socket_in(settings.socks))
+    return Slot(Owner(INFER), infer_lock_path(run), infer_record_path(run), share.socket_in(settings.socks))
 
 
 def fingerprint(program: Program | None) -> Fingerprint | None:
@@ -127,8 +127,8 @@ def worker_fingerprint(settings: FleetSettings) -> Fingerprint | None:
     return fingerprint(find_worker(settings.zmnext.worker, settings.environment))
 
 
-def prepare(settings: FleetSettings, post: Post, document: Document, storage: BaseException | None) -> Command:
-    """Look at everything the worker of a post needs, write its document where that goes by file, remove a dead socket.
+def prepare(settings: FleetSettings, slot: Slot, document: Document, storage: BaseException | None) -> Command:
+    """Look at everything the worker of a slot needs, write its document where that goes by file, remove a dead socket.
 
     Raises CannotSpawn. `storage`: what a look at its storage came to, from a thread (`Storages`); None where all is well there.
     """
@@ -141,13 +141,13 @@ def prepare(settings: FleetSettings, post: Post, document: Document, storage: Ba
     check_directory(program)
     if storage is not None:
         raise storage
-    remove_dead_socket(post.socket)
+    remove_dead_socket(slot.socket)
     stdin, pipeline = document.text.encode(), "/dev/stdin"
     if settings.zmnext.pipeline.delivery == "file":
         stdin, pipeline = b"", write_document(settings, document.monitor_id, document)
     return Command(
         program=program.path,
-        arguments=("--pipeline", pipeline, "--socket", post.socket, *chain.from_iterable(post.options)),
+        arguments=("--pipeline", pipeline, "--socket", slot.socket, *chain.from_iterable(slot.options)),
         environment=environment_for(worker, settings.environment),
         directory=program.directory,
         stdin=stdin,

@@ -1,4 +1,4 @@
-"""Posts: what one process at a time may fill, such as 'worker of monitor 3'. Each has a lock, a record, a socket, and a name for people."""
+"""A process slot: lock, record and socket of one supervised process, and what it is called, such as 'worker of monitor 3'."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import attrs
 
 
 @attrs.frozen
-class Whose:
+class Owner:
     """Whom a process serves, as the log tells it. `monitor_id` is None where all monitors share it."""
 
     name: str
@@ -16,9 +16,9 @@ class Whose:
         return self.name
 
 
-def of_monitor(monitor_id: int) -> Whose:
+def of_monitor(monitor_id: int) -> Owner:
     """The worker of this monitor."""
-    return Whose(f"monitor {monitor_id}", monitor_id)
+    return Owner(f"monitor {monitor_id}", monitor_id)
 
 
 Guise = tuple[str, tuple[tuple[str, str], ...]]
@@ -26,14 +26,14 @@ Guise = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @attrs.frozen
-class Post:
-    """One post. `lock` and `record` are files, `socket` is where its process listens.
+class Slot:
+    """One slot. `lock` and `record` are files, `socket` is where its process listens.
 
-    `options` are those that, besides `--socket`, its process has on its command line and no other post's has. One that has come to this
-    post from another has kept the command line it was started with: `others` are the sockets and options it may have then.
+    `options` are those that, besides `--socket`, its process has on its command line and no other slot's has. One that has come to this
+    slot from another has kept the command line it was started with: `others` are the sockets and options it may have then.
     """
 
-    whose: Whose
+    owner: Owner
     lock: str
     record: str
     socket: str

@@ -1,4 +1,4 @@
-"""How a run begins: a process is spawned with its post's lock, or one that has it already is adopted. Never both."""
+"""How a run begins: a process is spawned with its slot's lock, or one that has it already is adopted. Never both."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zmtwist.fleet.process.instance import Hears, Run, Surroundings
 from zmtwist.fleet.process.lifecycle import Life
 from zmtwist.fleet.process.lockfile import Held, LockFile
 from zmtwist.fleet.process.pidfile import Record, write_record
-from zmtwist.fleet.process.preflight import prepare, worker_post
-from zmtwist.fleet.process.slot import Post
+from zmtwist.fleet.process.preflight import prepare, worker_slot
+from zmtwist.fleet.process.slot import Slot
 from zmtwist.fleet.process.termination import Leash
 from zmtwist.interfaces import ILinkSink
 from zmtwist.pipeline.document import Document
@@ -28,15 +28,15 @@ T = TypeVar("T")
 log = Logger()
 
 
-def fill(post: Post, around: Surroundings, spawn: Callable[[LockFile], T], adopt_one: Callable[[Survivor], T]) -> T:
-    """Have one process at this post: `spawn` it with the lock; where that is held, adopt the one that holds it. Raises CannotSpawn.
+def fill(slot: Slot, around: Surroundings, spawn: Callable[[LockFile], T], adopt_one: Callable[[Survivor], T]) -> T:
+    """Have one process at this slot: `spawn` it with the lock; where that is held, adopt the one that holds it. Raises CannotSpawn.
 
     `adopt_one` raises ProcessLookupError where that process has ended since it was found.
     """
     try:
-        lock = LockFile.take(post.lock)
+        lock = LockFile.take(slot.lock)
     except Held:
-        found = find_survivor(post, around.processes)
+        found = find_survivor(slot, around.processes)
         if isinstance(found, Stranger):
             raise CannotSpawn(found.reason) from None
         try:
@@ -44,14 +44,14 @@ def fill(post: Post, around: Surroundings, spawn: Callable[[LockFile], T], adopt
         except ProcessLookupError:
             raise CannotSpawn(f"its former process {found.pid} is just ending") from None
     except OSError as error:
-        raise CannotSpawn(f"[paths] run: cannot take the lock {post.lock}: {error.strerror}") from error
+        raise CannotSpawn(f"[paths] run: cannot take the lock {slot.lock}: {error.strerror}") from error
     with lock:
         return spawn(lock)
 
 
 def spawn_child(
     around: Surroundings,
-    post: Post,
+    slot: Slot,
     command: Command,
     lock: LockFile,
     reports: Reports,
@@ -59,10 +59,10 @@ def spawn_child(
     budget: Budget,
     leash: Leash | None = None,
 ) -> Child:
-    """Spawn the process of a post. Raises CannotSpawn."""
+    """Spawn the process of a slot. Raises CannotSpawn."""
     child = Child(
         IReactorTime(around.reactor),
-        post.whose,
+        slot.owner,
         reports,
         guard,
         budget,
@@ -87,29 +87,29 @@ def adopt_process(around: Surroundings, survivor: Survivor, reports: Reports) ->
     )
 
 
-def write_down(around: Surroundings, post: Post, pid: int | None, command: Command, digest: str) -> None:
+def write_down(around: Surroundings, slot: Slot, pid: int | None, command: Command, digest: str) -> None:
     """Note which process it is. Without that it is found by its lock and command line, only with more trouble."""
     seen = None if pid is None else around.processes.look(pid)
     if seen is None:
         return
     record = Record(
-        monitor_id=post.whose.monitor_id,
+        monitor_id=slot.owner.monitor_id,
         pid=seen.pid,
         started=seen.started,
         boot=around.processes.boot,
         program=command.program,
         arguments=command.arguments,
-        socket=post.socket,
+        socket=slot.socket,
         digest=digest,
         at_us=around.wall(),
     )
     try:
-        write_record(post.record, record)
+        write_record(slot.record, record)
     except OSError as error:
         log.warn(
-            "{whose}: its process can't be noted down in [paths] run: {error}",
-            whose=post.whose.name,
-            monitor_id=post.whose.monitor_id,
+            "{owner}: its process can't be noted down in [paths] run: {error}",
+            owner=slot.owner.name,
+            monitor_id=slot.owner.monitor_id,
             error=str(error),
         )
 
@@ -123,22 +123,22 @@ def begin(
     storage: BaseException | None,
 ) -> Run:
     """Spawn a worker; where its lock is held, adopt the one that holds it. Raises CannotSpawn. `storage`: see `preflight.prepare`."""
-    post = worker_post(around.settings, monitor_id)
+    slot = worker_slot(around.settings, monitor_id)
 
     def spawn(lock: LockFile) -> Run:
         try:
             user = clear(around.settings, monitor_id, around.processes)
-            return _spawn(around, post, document, reports, life, lock, storage, user)
+            return _spawn(around, slot, document, reports, life, lock, storage, user)
         except BaseException:
             clear(around.settings, monitor_id, around.processes)
             raise
 
-    return fill(post, around, spawn, lambda found: adopt(around, monitor_id, found, reports, life))
+    return fill(slot, around, spawn, lambda found: adopt(around, monitor_id, found, reports, life))
 
 
 def begin_heir(
     around: Surroundings,
-    post: Post,
+    slot: Slot,
     document: Document,
     reports: Reports,
     hears: Hears,
@@ -147,12 +147,12 @@ def begin_heir(
 ) -> Run:
     """Spawn the worker that is to follow another one, on a leash. Raises CannotSpawn."""
     try:
-        lock = LockFile.take(post.lock)
+        lock = LockFile.take(slot.lock)
     except (Held, OSError) as error:
         raise CannotSpawn(f"it can't have its lock: {error}") from error
     with lock:
-        user = clear_heir(around.settings, document.monitor_id, post.guises[0], around.processes)
-        return _spawn(around, post, document, reports, hears, lock, None, user, sink, leash)
+        user = clear_heir(around.settings, document.monitor_id, slot.guises[0], around.processes)
+        return _spawn(around, slot, document, reports, hears, lock, None, user, sink, leash)
 
 
 def adopt(around: Surroundings, monitor_id: int, survivor: Survivor, reports: Reports, life: Life) -> Run:
@@ -169,7 +169,7 @@ def adopt(around: Surroundings, monitor_id: int, survivor: Survivor, reports: Re
 
 def _spawn(
     around: Surroundings,
-    post: Post,
+    slot: Slot,
     document: Document,
     reports: Reports,
     life: Hears,
@@ -185,18 +185,18 @@ def _spawn(
         raise CannotSpawn(
             f"process {user} is a worker of the same number, and shares its memory with it: end that first"
         )
-    command = prepare(around.settings, post, document, storage)
+    command = prepare(around.settings, slot, document, storage)
     run = Run(
         around,
         monitor_id,
-        post.socket,
+        slot.socket,
         life,
         lambda: spawn_child(
-            around, post, command, lock, reports, around.guards.of(monitor_id), around.budgets.of(monitor_id), leash
+            around, slot, command, lock, reports, around.guards.of(monitor_id), around.budgets.of(monitor_id), leash
         ),
         digest=document.digest,
         document=document,
         sink=sink,
     )
-    write_down(around, post, run.child.pid, command, run.digest)
+    write_down(around, slot, run.child.pid, command, run.digest)
     return run

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from zmtwist.fleet.process.slot import Whose
+from zmtwist.fleet.process.slot import Owner
 
 
 class Ending:
@@ -25,14 +25,14 @@ class Ending:
     def __init__(
         self,
         clock: IReactorTime,
-        whose: Whose,
+        owner: Owner,
         pid: int,
         seconds: float,
         kill_group: Callable[[int, int], None],
         signal_alone: Callable[[signal.Signals], None],
     ) -> None:
         self._clock = clock
-        self._whose = whose
+        self._owner = owner
         self._pid = pid
         self._seconds = seconds
         self._kill_group = kill_group
@@ -62,9 +62,9 @@ class Ending:
 
     def _kill(self) -> None:
         self.log.warn(
-            "{whose}: process {pid} did not end within {seconds} s, killing it",
-            whose=self._whose.name,
-            monitor_id=self._whose.monitor_id,
+            "{owner}: process {pid} did not end within {seconds} s, killing it",
+            owner=self._owner.name,
+            monitor_id=self._owner.monitor_id,
             pid=self._pid,
             seconds=self._seconds,
         )
@@ -73,9 +73,9 @@ class Ending:
 
     def _still_there(self) -> None:
         self.log.error(
-            "{whose}: process {pid} outlives SIGKILL (a hung disk or driver?); no other is started before it is gone",
-            whose=self._whose.name,
-            monitor_id=self._whose.monitor_id,
+            "{owner}: process {pid} outlives SIGKILL (a hung disk or driver?); no other is started before it is gone",
+            owner=self._owner.name,
+            monitor_id=self._owner.monitor_id,
             pid=self._pid,
         )
 
@@ -102,9 +102,9 @@ class Ending:
 
     def _not_signalled(self, number: signal.Signals, error: OSError) -> None:
         self.log.error(
-            "{whose}: cannot send {signal} to process {pid}: {error}",
-            whose=self._whose.name,
-            monitor_id=self._whose.monitor_id,
+            "{owner}: cannot send {signal} to process {pid}: {error}",
+            owner=self._owner.name,
+            monitor_id=self._owner.monitor_id,
             signal=number.name,
             pid=self._pid,
             error=error.strerror or str(error),

@@ -27,8 +27,8 @@ from zmtwist.fleet.process.cleanup import heir_is_gone
 from zmtwist.fleet.process.instance import Hears, Run, Surroundings
 from zmtwist.fleet.process.lockfile import Held, LockFile
 from zmtwist.fleet.process.output import Opening, Sign
-from zmtwist.fleet.process.preflight import heir_post, remove_dead_socket, worker_post
-from zmtwist.fleet.process.slot import Post
+from zmtwist.fleet.process.preflight import heir_slot, remove_dead_socket, worker_slot
+from zmtwist.fleet.process.slot import Slot
 from zmtwist.fleet.process.spawn import begin_heir
 from zmtwist.interfaces import ILinkSink
 from zmtwist.pipeline.document import Document
@@ -108,10 +108,10 @@ class Heir:
         self._heard: Reports | None = None
         self._lead: IDelayedCall | None = None
         self._kept = _Kept(around.sink, self._opened)
-        self._post: Post = heir_post(around.settings, document.monitor_id, socket)
+        self._slot: Slot = heir_slot(around.settings, document.monitor_id, socket)
         self._leash = around.processes.leash()
         try:
-            self._run: Run = begin_heir(around, self._post, document, self, self, self._kept, self._leash)
+            self._run: Run = begin_heir(around, self._slot, document, self, self, self._kept, self._leash)
         except BaseException:
             self._leash.cut()
             raise
@@ -213,17 +213,17 @@ class Heir:
 
     def _inherit(self) -> None:
         """Make it the one that has the monitor's lock, record and socket. Raises CannotSpawn."""
-        post = worker_post(self._around.settings, self._document.monitor_id)
+        slot = worker_slot(self._around.settings, self._document.monitor_id)
         try:
-            with LockFile.take(post.lock):  # nothing of the other lives any more
-                Path(self._post.lock).rename(post.lock)
+            with LockFile.take(slot.lock):  # nothing of the other lives any more
+                Path(self._slot.lock).rename(slot.lock)
             with suppress(FileNotFoundError):
-                Path(self._post.record).rename(post.record)
-            remove_dead_socket(post.socket)
-            os.link(self._post.socket, post.socket)
+                Path(self._slot.record).rename(slot.record)
+            remove_dead_socket(slot.socket)
+            os.link(self._slot.socket, slot.socket)
         except (Held, OSError) as error:
             raise CannotSpawn(f"the worker that was to follow can't take over: {error}") from error
 
     async def _clear_up(self) -> None:
         await self._run.close()
-        heir_is_gone(self._around.settings, self._document.monitor_id, self._post.guises[0], self._around.processes)
+        heir_is_gone(self._around.settings, self._document.monitor_id, self._slot.guises[0], self._around.processes)

@@ -48,7 +48,7 @@ from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.pipeline.store_node import triggered_lead
 from zmtwist.reactor.tuning import tune
-from zmtwist.recovery.service import Reconciler
+from zmtwist.recovery.service import RecoveryService
 from zmtwist.runtime import Outside
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.untrusted.guard import Guards
@@ -118,7 +118,7 @@ class ZmNext(Service):
         self.fleet: Fleet | None = None
         self.waiting_for: str | None = None
         self.console: Console | None = None
-        self.recovery: Reconciler | None = None
+        self.recovery: RecoveryService | None = None
         self._site = site_of(settings)
         self.catalog = Catalog(self.database, self._site)
         self.api = outside.api(reactor, settings, self, wall=wall)
@@ -231,7 +231,7 @@ class ZmNext(Service):
         given = await highest_given(self._reactor, self._looks, monitors)
         await self._from_database(lambda: store.go_on_above(given.highest, sure=given.sure))
         await self.ingest.resume(monitors, self._triggered_us)
-        self.recovery = Reconciler(
+        self.recovery = RecoveryService(
             self._reactor,
             self.database,
             self._site,

@@ -4,7 +4,7 @@ import pytest
 
 from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ingest.session.camera_health import Health, StreamHealth, Trouble
+from zmtwist.ingest.session.camera_health import CameraTrouble, Health, StreamHealth
 from zmtwist.ops.api.views import health_view, why_view
 from zmtwist.ops.diagnosis import absent, advise
 from zmtwist.untrusted.guard import leaving
@@ -77,7 +77,8 @@ def test_a_password_in_a_reason_is_not_told():
 def test_what_the_worker_says_of_its_camera_is_told_with_it():
     away = StreamHealth(1, "reconnecting", 40 * SECOND, "no route to rtsp://bob:hush@camera/1")
     health = Health(
-        troubles=(Trouble("capture", 70 * SECOND, "end of file"),), streams=(StreamHealth(0, "connected", 0), away)
+        troubles=(CameraTrouble("capture", 70 * SECOND, "end of file"),),
+        streams=(StreamHealth(0, "connected", 0), away),
     )
     live = WorkerStatus(3, State.LIVE, 0, "media move", frames_per_second=15.0)
     told = why_view(live, "Yard", 100 * SECOND, None, health)
@@ -130,7 +131,7 @@ def test_what_the_document_could_not_be_given_is_told():
 
 def test_the_health_of_a_camera_in_full():
     health = Health(
-        troubles=(Trouble("connection", SECOND, "rtsp://bob:hush@camera"),), streams=(StreamHealth(0, "disconnected", 2 * SECOND),),
+        troubles=(CameraTrouble("connection", SECOND, "rtsp://bob:hush@camera"),), streams=(StreamHealth(0, "disconnected", 2 * SECOND),),
         failures=2, failed_us=2 * SECOND,
     )  # fmt: skip
     shown = health_view(health)

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from zmtwist.ingest.in_flight import InHand
-from zmtwist.recovery.service import AGAIN_SECONDS, BUSY_SECONDS, GONE_SECONDS, Reconciler
+from zmtwist.recovery.service import AGAIN_SECONDS, BUSY_SECONDS, GONE_SECONDS, RecoveryService
 from zmtwist.zm.db.errors import Retryable
 
 
@@ -37,7 +37,9 @@ class Run:
         async def open_files() -> Mapping[int, frozenset[str] | None]:
             return {}
 
-        self.recovery = Reconciler(self.clock, nothing, nothing, nothing, self.ingest, own, open_files, wall=lambda: 0)
+        self.recovery = RecoveryService(
+            self.clock, nothing, nothing, nothing, self.ingest, own, open_files, wall=lambda: 0
+        )
         self.recovery.startService()
 
     def wait(self, seconds: float) -> None:

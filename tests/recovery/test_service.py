@@ -32,7 +32,7 @@ from zmtwist.reactor.thread_pool import Disk
 from zmtwist.recovery import inventory
 from zmtwist.recovery import service as reconcile
 from zmtwist.recovery.actions import CloseEmpty, CloseFromFile, HoldBack, LeaveOpen, MakeEvent, Report, SetAside
-from zmtwist.recovery.service import Reconciler
+from zmtwist.recovery.service import RecoveryService
 from zmtwist.service import wall_us
 from zmtwist.wire.messages import Event
 from zmtwist.zm.db.pool import Database
@@ -73,7 +73,7 @@ class Life:
             return dict(recording)
 
         self.own = own
-        self.recovery = Reconciler(
+        self.recovery = RecoveryService(
             reactor, self.database, Site(), self.disk, self.ingest, own, open_files, wall=wall_us
         )
         self.recovery.startService()
@@ -554,7 +554,7 @@ async def test_a_closed_event_that_is_given_a_clip_does_not_say_what_it_said_of_
 async def test_one_pass_waits_for_the_other(zm, live, monkeypatch):
     life = live()
     under_way = most = 0
-    real = reconcile.Look.scene
+    real = reconcile.Inventory.scene
 
     async def scene(*args):
         nonlocal under_way, most
@@ -565,6 +565,6 @@ async def test_one_pass_waits_for_the_other(zm, live, monkeypatch):
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(reconcile.Look, "scene", scene)
+    monkeypatch.setattr(reconcile.Inventory, "scene", scene)
     await gatherResults([life.recovery.recover() for _ in range(3)])
     assert most == 1

@@ -22,9 +22,9 @@ from zmtwist.fleet.policy import Choice, choose
 from zmtwist.fleet.process.adoption import CannotLeave, Survivor
 from zmtwist.fleet.process.cleanup import sweep
 from zmtwist.fleet.process.instance import MakeLink, Surroundings
-from zmtwist.fleet.process.preflight import FleetSettings, OnDisk, Storages
+from zmtwist.fleet.process.preflight import FleetSettings, OnDisk, StorageChecks
 from zmtwist.fleet.process.procfs import Linux, Processes
-from zmtwist.fleet.reconcile_inputs import Composing, Reading
+from zmtwist.fleet.reconcile_inputs import DocumentComposer, MonitorReader
 from zmtwist.fleet.registry import Roster
 from zmtwist.fleet.shared_inference import Inference
 from zmtwist.fleet.status import IDLE, InferenceStatus, State, Transition, WorkerStatus
@@ -103,8 +103,8 @@ class Fleet(Service):
         self.opted = settings.zmnext
         """Decides, at each reconcile, which monitors run on zm-next; a reload replaces it."""
         self._catalog = catalog
-        self._reading = Reading(self._clock, catalog)
-        self._composing = Composing(compose)
+        self._reading = MonitorReader(self._clock, catalog)
+        self._composing = DocumentComposer(compose)
         self._announce = announce
         self._legacy = legacy or LeaveAlone()
         per_second = settings.zmnext.worker.starts_per_second
@@ -119,7 +119,7 @@ class Fleet(Service):
             wall=wall,
             jitter=jitter,
             processes=processes or Linux(reactor),
-            storages=Storages(self._clock, on_disk),
+            storages=StorageChecks(self._clock, on_disk),
             connect=connect or connect_by(reactor),
             heirs=DeferredSemaphore(HEIRS),
             kill_group=kill_group,

@@ -13,7 +13,7 @@ from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 
 
-class Composing:
+class DocumentComposer:
     """`compose` turns a monitor into its document or a refusal."""
 
     log = Logger()
@@ -52,7 +52,7 @@ CATALOG_SECONDS = 60.0
 """How long a read of the monitors may take before it counts as failed."""
 
 
-class Reading:
+class MonitorReader:
     """Reads of `catalog`. `error` says why the latest has failed; None where it has not. Said once, not at each read."""
 
     log = Logger()

@@ -22,7 +22,7 @@ from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clip_end_waiters import ClipEnds
 from zmtwist.ingest.clips.finalizer import Settling
 from zmtwist.ingest.clips.review_assets import Synopses
-from zmtwist.ingest.clips.storage_monitor import Storages
+from zmtwist.ingest.clips.storage_monitor import StorageMonitor
 from zmtwist.ingest.clock_steps import ClockSteps
 from zmtwist.ingest.in_flight import Hands, InHand
 from zmtwist.ingest.recording_watch import Failing, RecordingWatch, Wanted
@@ -93,7 +93,7 @@ class Ingest(Service):
         self._clip_ends = ClipEnds(reactor)
         self._monitors: dict[int, Monitor] = {}
         self._roots: dict[int, str] = {}
-        self.storages = Storages(reactor, disk, lambda: self._roots)
+        self.storages = StorageMonitor(reactor, disk, lambda: self._roots)
         self._sessions: dict[int, Session] = {}
         self._settling: set[Deferred[None]] = set()
         self._hands = Hands(run)

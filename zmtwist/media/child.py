@@ -46,9 +46,9 @@ def environment() -> dict[str, str]:
     return {name: os.environ[name] for name in (*BASE_ENVIRONMENT, "PYTHONPATH") if name in os.environ}
 
 
-def spawn(reactor: Any, argv: Sequence[str], clip: int | None = None) -> Child:
+def spawn(reactor: Any, argv: Sequence[str], clip: int | None = None) -> MediaChild:
     """Start one, with the descriptor of an open `clip` if it is about one. Raises `ChildEnded` where that can't be done."""
-    child = Child(reactor)
+    child = MediaChild(reactor)
     descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"} | ({} if clip is None else {CLIP: clip})
     try:
         reactor.spawnProcess(child, argv[0], list(argv), env=environment(), childFDs=descriptors)
@@ -95,7 +95,7 @@ def _asked(child: subprocess.Popen[bytes], message: bytes, deadline: float) -> b
     return None
 
 
-class Child(ProcessProtocol):
+class MediaChild(ProcessProtocol):
     """One process. `gone` fires when it was reaped; wait for it by `reactor.deferreds.ended`."""
 
     transport: Any

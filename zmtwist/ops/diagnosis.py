@@ -8,7 +8,7 @@ import attrs
 
 from zmtwist.fleet.policy import SAMPLE_SECONDS
 from zmtwist.fleet.status import State, WorkerStatus
-from zmtwist.ingest.clips.storage_monitor import Trouble
+from zmtwist.ingest.clips.storage_monitor import StorageTrouble
 from zmtwist.ingest.session.camera_health import Health
 
 FIRST_PICTURE_US = 15_000_000
@@ -67,7 +67,7 @@ def advise(status: WorkerStatus, now_us: int) -> Advice:
     return Advice(f"{advice.what}. {status.legacy}", advice.remedy) if status.legacy else advice
 
 
-def with_storage(advice: Advice, trouble: Trouble | None) -> Advice:
+def with_storage(advice: Advice, trouble: StorageTrouble | None) -> Advice:
     """The same, with what is wrong with the storage that the monitor records to: that keeps it from recording whatever its state."""
     if trouble is None or trouble.what in advice.what:
         return advice

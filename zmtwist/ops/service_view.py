@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.ingest.service import Ingest
 from zmtwist.pipeline.document import Document, Refusal
-from zmtwist.recovery.service import Reconciler
+from zmtwist.recovery.service import RecoveryService
 from zmtwist.untrusted.budget import Budgets
 from zmtwist.zm.db.pool import Database
 
@@ -27,7 +27,7 @@ class Running(Protocol):
         """What becomes of what they say."""
 
     @property
-    def recovery(self) -> Reconciler | None:
+    def recovery(self) -> RecoveryService | None:
         """What brings rows and clips together; None until the database has answered."""
 
     @property

@@ -30,7 +30,7 @@ from zmtwist.recovery.actions import (
     subject_file,
     subject_row,
 )
-from zmtwist.recovery.inventory import Asking, Look
+from zmtwist.recovery.inventory import Asking, Inventory
 from zmtwist.wire.guarded import guarded_trigger
 from zmtwist.zm.event_paths import CODECS, with_codec
 from zmtwist.zm.read.own_events import Own
@@ -47,7 +47,7 @@ class Repairs:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, asking: Asking, look: Look, ingest: Ingest) -> None:
+    def __init__(self, reactor: Any, asking: Asking, look: Inventory, ingest: Ingest) -> None:
         self._reactor = reactor
         self._asking = asking
         self._look = look

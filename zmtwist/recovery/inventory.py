@@ -84,7 +84,7 @@ class Asking:
         return answer
 
 
-class Look:
+class Inventory:
     """One look after the other. `living` gives what each living worker has open (`Scene.recording`)."""
 
     log = Logger()

@@ -35,7 +35,7 @@ from zmtwist.recovery.actions import (
     to_measure,
 )
 from zmtwist.recovery.apply import Repairs
-from zmtwist.recovery.inventory import Asking, Look
+from zmtwist.recovery.inventory import Asking, Inventory
 from zmtwist.recovery.plan import Scene, plan
 from zmtwist.zm.db.errors import DatabaseError
 from zmtwist.zm.db.pool import Database
@@ -99,7 +99,7 @@ def _deaf(_monitor_id: int) -> None:
     """Hears of nothing any more."""
 
 
-class Reconciler(Service):
+class RecoveryService(Service):
     """One pass at a time. `own` gives the monitors that are ours, `living` what each living worker has open (`Scene.recording`)."""
 
     name = "reconciler"
@@ -125,7 +125,7 @@ class Reconciler(Service):
         self._own = own
         self._wall = wall
         self._asking = Asking(reactor, disk)
-        self._look = Look(
+        self._look = Inventory(
             reactor,
             database,
             site,

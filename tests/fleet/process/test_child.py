@@ -18,7 +18,7 @@ from twisted.logger import capturedLogs
 from tests.waiting import until
 from zmtwist.config.model import Level
 from zmtwist.fleet.policy import Exit
-from zmtwist.fleet.process.child import CannotSpawn, Child, Command
+from zmtwist.fleet.process.child import CannotSpawn, ChildProcess, Command
 from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.output import Opening
 from zmtwist.fleet.process.slot import of_monitor
@@ -61,9 +61,11 @@ class Watcher:
         self.ended.callback(ended)
 
 
-def spawn(directory: Path, code: str, document: bytes = b"", stop_timeout: float = 10.0) -> tuple[Child, Watcher]:
+def spawn(
+    directory: Path, code: str, document: bytes = b"", stop_timeout: float = 10.0
+) -> tuple[ChildProcess, Watcher]:
     watcher = Watcher()
-    child = Child(reactor, of_monitor(7), watcher, Guard(["s3cret-word"]), Budget(), stop_timeout)
+    child = ChildProcess(reactor, of_monitor(7), watcher, Guard(["s3cret-word"]), Budget(), stop_timeout)
     command = Command(sys.executable, ("-c", code), {"PATH": os.defpath, "ZONE": "x"}, str(directory), document)
     with LockFile.take(str(directory / "lock")) as lock:
         child.spawn(reactor, command, lock.fd)
@@ -175,7 +177,7 @@ async def test_a_program_that_can_not_be_run_shows_as_its_exit(tmp_path: Path) -
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
     watcher = Watcher()
-    child = Child(reactor, of_monitor(7), watcher, Guard(), Budget(), 1.0)
+    child = ChildProcess(reactor, of_monitor(7), watcher, Guard(), Budget(), 1.0)
     with LockFile.take(str(tmp_path / "lock")) as lock:
         child.spawn(reactor, Command(str(program), (), {"PATH": os.defpath}, str(tmp_path)), lock.fd)
     assert (await watcher.ended.addTimeout(10, reactor)).code in (126, 127)
@@ -197,7 +199,7 @@ def test_a_flood_costs_no_redaction_but_of_what_is_logged_or_shown_and_its_openi
             return super().text(said, most)
 
     watcher = Watcher()
-    child = Child(Clock(), of_monitor(7), watcher, Noting(["s3cret-word"]), Budget(), 1.0)
+    child = ChildProcess(Clock(), of_monitor(7), watcher, Noting(["s3cret-word"]), Budget(), 1.0)
     with capturedLogs() as logs:
         child.errReceived(b"[A][ERROR] s3cret-word\n\n \n" * 1000)
         child.errReceived(b"store: recording_opening token=7-1-2 cause=zone\n[A][ERROR] s3cret-word at last\n")
@@ -214,7 +216,7 @@ def test_a_flood_costs_no_redaction_but_of_what_is_logged_or_shown_and_its_openi
 @pytest.mark.parametrize(("least", "logged"), [("debug", 5), ("info", 3), ("warn", 2), ("error", 1)])
 def test_lines_below_the_level_that_is_asked_for_are_only_counted(least: Level, logged: int) -> None:
     watcher = Watcher()
-    child = Child(Clock(), of_monitor(7), watcher, Guard(), Budget(), 1.0, least=least)
+    child = ChildProcess(Clock(), of_monitor(7), watcher, Guard(), Budget(), 1.0, least=least)
     with capturedLogs() as logs:
         child.outReceived(b"[C][DEBUG] a group of pictures\n[C][INFO] up\n[C][WARN] slow\n[C][ERROR] down\n")
         child.outReceived(b"[S][DEBUG] store: recording_opening token=7-1-2 cause=zone\n")
@@ -227,7 +229,7 @@ def test_a_worker_that_is_started_again_and_again_has_no_more_lines_for_that() -
     clock, budget = Clock(), Budget()
     with capturedLogs() as logs:
         for _ in range(10):
-            child = Child(clock, of_monitor(7), Watcher(), Guard(), budget, 1.0)
+            child = ChildProcess(clock, of_monitor(7), Watcher(), Guard(), budget, 1.0)
             child.outReceived(b"[A][ERROR] gives up\n" * 100)
         clock.advance(60)
         child.outReceived(b"[A][ERROR] again\n")

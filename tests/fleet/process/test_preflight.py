@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from tests.fleet.doubles import Stage, reconcile, wanted
 from zmtwist.fleet.process.child import CannotSpawn
-from zmtwist.fleet.process.preflight import Storages
+from zmtwist.fleet.process.preflight import StorageChecks
 from zmtwist.fleet.status import State
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
@@ -128,7 +128,7 @@ def test_all_who_ask_share_one_look_and_its_deadline(tmp_path: Path) -> None:
         looks.append(Deferred())
         return looks[-1]
 
-    storages = Storages(clock, on_disk)  # type: ignore[arg-type]
+    storages = StorageChecks(clock, on_disk)  # type: ignore[arg-type]
     first = storages.look(str(tmp_path))
     clock.advance(3)
     second = storages.look(str(tmp_path))
@@ -149,14 +149,14 @@ def test_an_error_of_the_storage_is_a_reason_not_to_start_a_worker_there(tmp_pat
     def on_disk(_function: object) -> Deferred[None]:
         return fail(OSError(errno.ESTALE, "Stale file handle"))
 
-    storages = Storages(Clock(), on_disk)  # type: ignore[arg-type]
+    storages = StorageChecks(Clock(), on_disk)  # type: ignore[arg-type]
     failure = storages.look(str(tmp_path)).addErrback(lambda failure: failure).result
     assert failure.check(CannotSpawn)
     assert failure.value.reason == f"the storage {tmp_path} can't be looked at: Stale file handle"
 
 
 def test_one_that_can_not_be_looked_at_is_told_with_what_the_system_says() -> None:
-    storages = Storages(Clock(), lambda look: maybeDeferred(look))  # type: ignore[arg-type]
+    storages = StorageChecks(Clock(), lambda look: maybeDeferred(look))  # type: ignore[arg-type]
     loop = "/proc/self/fd/../cwd/" + "x/" * 3000
     answer = storages.look(loop)
     failed = []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from zmtwist.ingest.clips.storage_monitor import FULL_BYTES, LOOK_SECONDS, Seen, Storages, judge, look, replaced
+from zmtwist.ingest.clips.storage_monitor import FULL_BYTES, LOOK_SECONDS, Seen, StorageMonitor, judge, look, replaced
 
 WELL = Seen("there", (7, 1), free_bytes=FULL_BYTES, total_bytes=2 * FULL_BYTES, free_files=9)
 
@@ -79,21 +79,21 @@ class Slow:
 
 
 @pytest.fixture
-def watched() -> Iterator[tuple[Storages, Slow, Clock]]:
+def watched() -> Iterator[tuple[StorageMonitor, Slow, Clock]]:
     clock, disk = Clock(), Slow()
-    storages = Storages(clock, disk, lambda: {1: "/a", 2: "/a", 3: "/b"})  # type: ignore[arg-type]
+    storages = StorageMonitor(clock, disk, lambda: {1: "/a", 2: "/a", 3: "/b"})  # type: ignore[arg-type]
     storages.startService()
     yield storages, disk, clock
     storages.stopService()
     assert not clock.getDelayedCalls()
 
 
-def what(storages: Storages, monitor_id: int) -> str:
+def what(storages: StorageMonitor, monitor_id: int) -> str:
     trouble = storages.trouble_of(monitor_id)
     return "" if trouble is None else trouble.what
 
 
-def test_one_that_hangs_is_told_and_keeps_no_other_waiting(watched: tuple[Storages, Slow, Clock]) -> None:
+def test_one_that_hangs_is_told_and_keeps_no_other_waiting(watched: tuple[StorageMonitor, Slow, Clock]) -> None:
     storages, disk, clock = watched
     assert set(storages.known) == {"/a", "/b"}
     for _ in range(4):
@@ -110,7 +110,7 @@ def test_one_that_hangs_is_told_and_keeps_no_other_waiting(watched: tuple[Storag
 
 
 def test_the_first_disk_is_the_right_one_until_a_known_clip_is_seen_on_another(
-    watched: tuple[Storages, Slow, Clock],
+    watched: tuple[StorageMonitor, Slow, Clock],
 ) -> None:
     storages, disk, clock = watched
     other = attrs.evolve(WELL, file_system=(0, 2))
@@ -140,7 +140,7 @@ def test_a_missing_clip_is_doubted_only_where_the_disk_was_changed() -> None:
             return succeed(self.seen) if isinstance(self.seen, Seen) else fail(self.seen)
 
     disk = Disk()
-    storages = Storages(Clock(), disk, dict)  # type: ignore[arg-type]
+    storages = StorageMonitor(Clock(), disk, dict)  # type: ignore[arg-type]
 
     def doubted() -> bool:
         return bool(_now(Deferred.fromCoroutine(storages.doubted("/a"))))

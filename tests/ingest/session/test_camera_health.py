@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zmtwist.ingest.session.camera_health import Health, StreamHealth, Trouble
+from zmtwist.ingest.session.camera_health import CameraTrouble, Health, StreamHealth
 from zmtwist.wire.event_details import Lifecycle, StreamState
 from zmtwist.wire.messages import Event
 
@@ -19,8 +19,8 @@ def test_a_failure_lasts_until_it_is_restored():
     health = Health().told(lifecycle(0x0101, "connection_failed", "no route to the camera"), 10)
     health = health.told(lifecycle(0x0105, "capture_failed", "no frames"), 20)
     assert health.troubles == (
-        Trouble("connection", 10, "no route to the camera"),
-        Trouble("capture", 20, "no frames"),
+        CameraTrouble("connection", 10, "no route to the camera"),
+        CameraTrouble("capture", 20, "no frames"),
     )
     assert (health.well, health.failures, health.failed_us) == (False, 2, 20)
     health = health.told(lifecycle(0x0102, "connection_restored"), 30)
@@ -31,16 +31,16 @@ def test_a_failure_lasts_until_it_is_restored():
 
 def test_a_failure_that_is_said_again_is_one():
     health = Health().told(lifecycle(0x0103, message="first"), 10).told(lifecycle(0x0103, message="again"), 20)
-    assert health.troubles == (Trouble("prime capture", 10, "again"),)
+    assert health.troubles == (CameraTrouble("prime capture", 10, "again"),)
     assert (health.failures, health.failed_us) == (1, 20)
 
 
 def test_the_snapshot_on_connect_tells_of_what_went_before():
     assert Health().told(lifecycle(0x0001, "connection_failed", "away"), 5).troubles == (
-        Trouble("connection", 5, "away"),
+        CameraTrouble("connection", 5, "away"),
     )
     assert Health().told(Event(0x0001, health=0x0105, message="no frames"), 5).troubles == (
-        Trouble("capture", 5, "no frames"),
+        CameraTrouble("capture", 5, "no frames"),
     )
     assert Health().told(Event(0x0001), 5) == Health()
 

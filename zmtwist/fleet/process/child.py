@@ -79,7 +79,7 @@ class Reports(Protocol):
         """It was reaped, and what it still had to say has been read. Called once."""
 
 
-class Child(ProcessProtocol):
+class ChildProcess(ProcessProtocol):
     """One process and its process group. Use it for one `spawn`.
 
     Lines of a level below `least` are no use but to the worker's makers: they are only counted (`unlogged`, with those beyond what may be

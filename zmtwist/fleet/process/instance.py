@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from zmtwist.fleet.camera_loss import Connect
 from zmtwist.fleet.policy import FROZEN_SECONDS, Exit, Phase, Signs, sample_interval
-from zmtwist.fleet.process.preflight import FleetSettings, Storages
+from zmtwist.fleet.process.preflight import FleetSettings, StorageChecks
 from zmtwist.fleet.process.procfs import Processes
 from zmtwist.fleet.status import Transition
 from zmtwist.interfaces import IEventSink, ILinkObserver, ILinkSink
@@ -65,7 +65,7 @@ class Link(Protocol):
 
 
 class Process(Protocol):
-    """What is needed here of a child (`child.Child`) or of an adopted worker (`adoption.Adopted`)."""
+    """What is needed here of a child (`child.ChildProcess`) or of an adopted worker (`adoption.Adopted`)."""
 
     @property
     def pid(self) -> int | None:
@@ -128,7 +128,7 @@ class Surroundings:
     wall: Callable[[], int]
     jitter: Callable[[], float]
     processes: Processes
-    storages: Storages
+    storages: StorageChecks
     connect: Connect
     heirs: DeferredSemaphore
     budgets: Budgets

@@ -130,7 +130,7 @@ def worker_fingerprint(settings: FleetSettings) -> Fingerprint | None:
 def prepare(settings: FleetSettings, slot: Slot, document: Document, storage: BaseException | None) -> Command:
     """Look at everything the worker of a slot needs, write its document where that goes by file, remove a dead socket.
 
-    Raises CannotSpawn. `storage`: what a look at its storage came to, from a thread (`Storages`); None where all is well there.
+    Raises CannotSpawn. `storage`: what a look at its storage came to, from a thread (`StorageChecks`); None where all is well there.
     """
     worker = settings.zmnext.worker
     program = find_worker(worker, settings.environment)
@@ -245,7 +245,7 @@ class _Look:
     waiting: list[Deferred[None]] = attrs.field(factory=list)
 
 
-class Storages:
+class StorageChecks:
     """One look at a time at each of them: what hangs holds one thread, however many workers ask for it and however often."""
 
     def __init__(self, clock: IReactorTime, on_disk: OnDisk) -> None:

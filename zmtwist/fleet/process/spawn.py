@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.fleet.process.adoption import Adopted, Stranger, Survivor, find_survivor
-from zmtwist.fleet.process.child import CannotSpawn, Child, Command, Reports
+from zmtwist.fleet.process.child import CannotSpawn, ChildProcess, Command, Reports
 from zmtwist.fleet.process.cleanup import clear, clear_heir
 from zmtwist.fleet.process.instance import Hears, Run, Surroundings
 from zmtwist.fleet.process.lifecycle import Life
@@ -58,9 +58,9 @@ def spawn_child(
     guard: Guard,
     budget: Budget,
     leash: Leash | None = None,
-) -> Child:
+) -> ChildProcess:
     """Spawn the process of a slot. Raises CannotSpawn."""
-    child = Child(
+    child = ChildProcess(
         IReactorTime(around.reactor),
         slot.owner,
         reports,

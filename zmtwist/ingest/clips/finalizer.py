@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from zmtwist.changes import Change, ClipSaved, CloseEvent
 from zmtwist.ingest.clips.locate import as_measured, begun_as_heard, find_unheard
 from zmtwist.ingest.clips.placement import ClipForeign, ClipMissing, SettledClip, settle_clip
-from zmtwist.ingest.clips.storage_monitor import Storages
+from zmtwist.ingest.clips.storage_monitor import StorageMonitor
 from zmtwist.ingest.session.clip_match import bears_name_of, may_hold, pre_roll_of
 from zmtwist.ingest.session.session import Session
 from zmtwist.reactor.thread_pool import Disk
@@ -43,7 +43,7 @@ class Settling:
         self,
         reactor: Any,
         disk: Disk,
-        storages: Storages,
+        storages: StorageMonitor,
         session: Callable[[int], Session],
         submit: Callable[[int, Sequence[Change]], None],
     ) -> None:

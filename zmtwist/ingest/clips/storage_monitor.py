@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 
 @attrs.frozen
-class Trouble:
+class StorageTrouble:
     """`what` is wrong with a storage, and what an operator can do about it: `remedy`."""
 
     what: str
@@ -61,7 +61,7 @@ class Storage:
     """What is known of one storage: the latest look at it (None: none yet), and what is wrong with it, if anything is."""
 
     seen: Seen | None = None
-    trouble: Trouble | None = None
+    trouble: StorageTrouble | None = None
     first: tuple[int, int] | None = None
     """The file system that it was on when we came to know it."""
 
@@ -92,39 +92,41 @@ def replaced(seen: Seen, first: tuple[int, int] | None) -> bool:
     return device != first[1] and (name != first[0] or not name)
 
 
-def judge(root: str, seen: Seen, first: tuple[int, int] | None) -> Trouble | None:
+def judge(root: str, seen: Seen, first: tuple[int, int] | None) -> StorageTrouble | None:
     """What is wrong with the storage at `root`, if anything is; `first` is the file system that it was on at first. Pure."""
     again = "recording there goes on by itself"
     if seen.state == "missing":
-        return Trouble(f"the storage {root} is not there", f"mount its disk; {again}")
+        return StorageTrouble(f"the storage {root} is not there", f"mount its disk; {again}")
     if replaced(seen, first):
-        return Trouble(
+        return StorageTrouble(
             f"another disk than before is mounted at the storage {root}, without the clips that were there",
             "mount the right one again; if this one is meant to be there, restart the service",
         )
     if seen.read_only:
-        return Trouble(
+        return StorageTrouble(
             f"the storage {root} is mounted read-only",
             f"see the kernel's log for errors of its disk, and mount it read-write; {again}",
         )
     if not seen.writable:
-        return Trouble(
+        return StorageTrouble(
             f"the storage {root} is not writable for the user of this service", f"give it the right to write; {again}"
         )
     if seen.free_bytes < FULL_BYTES or seen.free_files == 0:
         left = f"{seen.free_bytes / MIB:.0f} MiB are left" if seen.free_files != 0 else "no file can be added"
-        return Trouble(
+        return StorageTrouble(
             f"the storage {root} is full: {left}", f"free space, as ZoneMinder's filter PurgeWhenFull does; {again}"
         )
     return None
 
 
-def unanswered(root: str, error: str) -> Trouble:
+def unanswered(root: str, error: str) -> StorageTrouble:
     """What to tell of a storage that can't be looked at."""
-    return Trouble(f"the storage {root} can't be looked at: {error}", "see its disk or server, and the kernel's log")
+    return StorageTrouble(
+        f"the storage {root} can't be looked at: {error}", "see its disk or server, and the kernel's log"
+    )
 
 
-class Storages(Service):
+class StorageMonitor(Service):
     """Looks at every storage of `roots` (by monitor) in turn, each by itself: one that hangs keeps no other from being looked at."""
 
     name = "storages"
@@ -158,7 +160,7 @@ class Storages(Service):
         """Every storage that is recorded to, by its root."""
         return {root: self._known.get(root, Storage()) for root in sorted(set(self._roots().values()))}
 
-    def trouble_of(self, monitor_id: int) -> Trouble | None:
+    def trouble_of(self, monitor_id: int) -> StorageTrouble | None:
         """What is wrong with the storage that this monitor records to, if anything is."""
         return self._known.get(self._roots().get(monitor_id, ""), Storage()).trouble
 
@@ -209,7 +211,7 @@ class Storages(Service):
         else:
             self.log.failure("storage {root}: looking at it failed", failure, root=root)
 
-    def _tell(self, root: str, trouble: Trouble | None) -> None:
+    def _tell(self, root: str, trouble: StorageTrouble | None) -> None:
         """Keep it, and log what is new: one line for each kind of trouble, not for each MiB."""
         known = self._known.get(root, Storage())
         self._known[root] = attrs.evolve(known, trouble=trouble)

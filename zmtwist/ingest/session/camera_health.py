@@ -37,7 +37,7 @@ _STREAM_STATES = {
 }
 
 
-class Trouble(msgspec.Struct, frozen=True):
+class CameraTrouble(msgspec.Struct, frozen=True):
     """Something that failed and is not restored: `connection`, `prime capture` or `capture`. `message` is the worker's."""
 
     what: str
@@ -62,7 +62,7 @@ class Health(msgspec.Struct, frozen=True):
     capture state that the worker last named.
     """
 
-    troubles: tuple[Trouble, ...] = ()
+    troubles: tuple[CameraTrouble, ...] = ()
     streams: tuple[StreamHealth, ...] = ()
     failures: int = 0
     failed_us: int = 0
@@ -98,7 +98,7 @@ class Health(msgspec.Struct, frozen=True):
             return replace(self, troubles=others, restored_us=at_us)
         if known is not None:  # still the same trouble
             return replace(self, troubles=(*others, replace(known, message=message)), failed_us=at_us)
-        troubles = (*others, Trouble(what, at_us, message))
+        troubles = (*others, CameraTrouble(what, at_us, message))
         return replace(self, troubles=troubles, failures=self.failures + 1, failed_us=at_us)
 
     def _stream(self, said: StreamState, at_us: int) -> Health:

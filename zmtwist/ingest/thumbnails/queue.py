@@ -24,7 +24,7 @@ from zmtwist.changes import Change, CloseEvent, UpdateEvent
 from zmtwist.extras import VIDEO, major_version
 from zmtwist.ingest.clips.placement import directory_bytes
 from zmtwist.ingest.thumbnails.generator import ALARM, SNAPSHOT, Done, Job, aside
-from zmtwist.media.child import Child, ChildEnded, command, spawn
+from zmtwist.media.child import ChildEnded, MediaChild, command, spawn
 from zmtwist.reactor.deferreds import ended, given_up
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.untrusted.guard import MESSAGE, Guard
@@ -133,7 +133,7 @@ class Thumbnails:
         self._waiting: deque[Wanted] = deque()
         self._making: Deferred[None] | None = None
         self._news: Deferred[None] | None = None
-        self._child: Child | None = None
+        self._child: MediaChild | None = None
         self.figures = ThumbnailFigures()
 
     def closed(self, close: CloseEvent, place: EventPlace) -> None:
@@ -253,7 +253,7 @@ class Thumbnails:
             await ended(self._child.gone)
         return Done(problem=problem)
 
-    async def _reaped(self, child: Child) -> None:
+    async def _reaped(self, child: MediaChild) -> None:
         if child.lives:
             with suppress(TookTooLong):
                 await ended(child.gone).addTimeout(REAP_SECONDS, self._reactor)

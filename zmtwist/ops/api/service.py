@@ -180,7 +180,7 @@ class ApiService(Service):
             path = unix_path(description)
             if path is not None:
                 check_socket_path(path)
-                remove_dead_socket(path)
+                remove_stale_listener(path)
             door = Door(make_guard(), self._root, self._limits, self._base)
             factory = LimitedFactory(ApiSite(door, self._reactor), self._reactor, self._place_of)
             port = await serverFromString(self._reactor, description).listen(factory)
@@ -238,7 +238,7 @@ class ApiService(Service):
         return check
 
 
-def remove_dead_socket(path: str) -> None:
+def remove_stale_listener(path: str) -> None:
     """Remove the socket, and Twisted's lock beside it, of a service that was killed: where nobody answers, nobody listens.
 
     The lock names a process id, which by now may be somebody else's.

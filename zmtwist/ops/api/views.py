@@ -10,7 +10,7 @@ import attrs
 
 from zmtwist.extras import Extra
 from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
-from zmtwist.ingest.clips.storage_monitor import Storage, Trouble
+from zmtwist.ingest.clips.storage_monitor import Storage, StorageTrouble
 from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.writer.writer import WriterFigures
 from zmtwist.notifications import EventClosed, EventOpened, RecordingFailed, RecordingWell
@@ -164,7 +164,7 @@ def why_view(
     status: WorkerStatus,
     name: str,
     now_us: int,
-    storage: Trouble | None = None,
+    storage: StorageTrouble | None = None,
     health: Health | None = None,
     held: Mapping[str, int] | None = None,
     warnings: Sequence[str] = (),

@@ -36,7 +36,7 @@ class Unreachable(Exception):
 
 
 @attrs.frozen
-class Refused(Exception):
+class RequestRefused(Exception):
     """The service answered with an error."""
 
     status: int
@@ -143,7 +143,7 @@ class Client:
         """When the service that answers was started; None where none does, as when only a proxy is there."""
         try:
             return self.get("/api/status")["started"]
-        except (Unreachable, Refused, KeyError, TypeError):
+        except (Unreachable, RequestRefused, KeyError, TypeError):
             return None
 
     def _ask(self, method: str, path: str, seconds: float) -> Any:
@@ -167,7 +167,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._unreachable(error) from None
-        except Refused:
+        except RequestRefused:
             connection.close()
             raise
         return connection, answer
@@ -185,7 +185,7 @@ class Client:
         try:
             return {"Authorization": f"Bearer {read_token(self.token_file)}"}
         except BadToken as error:
-            raise Refused(401, "no_token", str(error)) from None
+            raise RequestRefused(401, "no_token", str(error)) from None
 
     def _unreachable(self, error: Exception) -> Unreachable:
         return Unreachable(f"no service answers at {self.address}: {self._hint(error)}")
@@ -200,12 +200,12 @@ class Client:
         return _text(error)
 
 
-def _refusal(answer: http.client.HTTPResponse) -> Refused:
+def _refusal(answer: http.client.HTTPResponse) -> RequestRefused:
     try:
         told = json.loads(answer.read(65536))["error"]
-        return Refused(answer.status, str(told["code"]), str(told["message"]))
+        return RequestRefused(answer.status, str(told["code"]), str(told["message"]))
     except (ValueError, KeyError, TypeError):
-        return Refused(answer.status, "no_api", f"what answers there is no zmtwist (status {answer.status})")
+        return RequestRefused(answer.status, "no_api", f"what answers there is no zmtwist (status {answer.status})")
 
 
 def _text(error: Exception) -> str:

@@ -21,7 +21,7 @@ from zmtwist.config.endpoints import BadAddress, client_address
 from zmtwist.config.model import Config
 from zmtwist.config.settings import ConfigError, api_endpoint, load, token_file
 from zmtwist.ops.cli import verbs
-from zmtwist.ops.cli.client import Client, Refused, Unreachable
+from zmtwist.ops.cli.client import Client, RequestRefused, Unreachable
 from zmtwist.ops.cli.completion import SHELLS
 from zmtwist.ops.cli.format import findings_lines
 from zmtwist.ops.commands import ORDERS
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except Unreachable as error:
         return _failed(options, UNREACHABLE, "unreachable", str(error))
-    except Refused as error:
+    except RequestRefused as error:
         return _failed(options, _STATUS_OF.get(error.code, FAILED), error.code, error.message)
     except (BadAddress, ConfigError) as error:
         return _failed(options, USAGE, "bad_usage", str(error))

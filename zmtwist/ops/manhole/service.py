@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from zmtwist.config.endpoints import BadAddress, check_socket_path, local_endpoint, unix_path
 from zmtwist.config.model import ManholeConfig
-from zmtwist.ops.api.service import remove_dead_socket
+from zmtwist.ops.api.service import remove_stale_listener
 from zmtwist.ops.manhole.keys import AuthorizedKeys, BadKeys, fingerprint, host_key
 from zmtwist.ops.manhole.namespace import namespace
 from zmtwist.ops.manhole.ssh import ManholeFactory
@@ -56,7 +56,7 @@ class ManholeService(Service):
             path = unix_path(description)
             if path is not None:
                 check_socket_path(path)
-                remove_dead_socket(path)
+                remove_stale_listener(path)
             allowed = AuthorizedKeys(self._config.authorized_keys or "")
             count = len(allowed.read())
             host = host_key(self._state)

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from zmtwist.media.child import Child, ChildEnded, command, spawn
+from zmtwist.media.child import ChildEnded, MediaChild, command, spawn
 from zmtwist.ops.http.errors import ApiError
 from zmtwist.ops.http.protocol import connection_of, header
 from zmtwist.ops.http.ranges import Unsatisfiable, part_of
@@ -146,7 +146,7 @@ class Files:
             await self._send_pieces(request, child, first)
         return b""
 
-    async def _send_pieces(self, request: Request, child: Child, piece: bytes) -> None:
+    async def _send_pieces(self, request: Request, child: MediaChild, piece: bytes) -> None:
         async with self._paced(request) as pace:
             while piece:
                 request.write(piece)
@@ -159,7 +159,7 @@ class Files:
                     break
 
     @asynccontextmanager
-    async def _remuxer(self, root: str, path: str) -> AsyncIterator[Child]:
+    async def _remuxer(self, root: str, path: str) -> AsyncIterator[MediaChild]:
         """A child with the clip at `path`."""
         if self._remuxing >= MOST_REMUXES:
             raise ApiError(503, "too_many_files", f"{MOST_REMUXES} clips are being sent as MP4 already; close some")

@@ -31,7 +31,7 @@ _decode = msgspec.msgpack.Decoder(Made).decode
 
 
 class Asked(Protocol):
-    """What is needed here of `media.child.Child`."""
+    """What is needed here of `media.child.ChildProcess`."""
 
     def ask(self, message: bytes, seconds: float) -> Deferred[bytes]:
         """The answer to a message. Fails with `ChildEnded`."""

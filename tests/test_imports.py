@@ -1,99 +1,137 @@
-"""The layering of doc/design.md, read off the code's own import statements."""
+"""The layering of doc/design.md, read off its table and the code's own import statements."""
 
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import attrs
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "zmtwist"
-LEAVES = {
-    "_version",
-    "budget",
-    "changes",
-    "config",
-    "durable",
-    "interfaces",
-    "interpreter",
-    "extras",
-    "guard",
-    "happenings",
-    "programs",
-    "redact",
-    "spellings",
-    "waiting",
-    "whole",
-    "zmconf",
-}
-MAY = {
-    "wire": set(),
-    "pipeline": {"wire"},
-    "zm": {"wire", "pipeline"},
-    "fleet": {"wire", "pipeline", "zm"},
-    "ingest": {"wire", "pipeline", "zm"},
-    "ops": {"wire", "pipeline", "zm", "fleet", "ingest"},
-    "sim": {"wire"},
-}
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "zmtwist"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path, *, types_too: bool) -> set[str]:
-    """The first part below `zmtwist` of everything that the module imports; optionally what it imports for type checkers only."""
+@attrs.frozen
+class Part:
+    """A row of the table: what a package or module may import, and what only for types."""
+
+    name: str
+    may: frozenset[str]
+    for_types: frozenset[str]
+
+    @property
+    def package(self) -> str:
+        """What it is a part of; '' at the top."""
+        return self.name.rpartition(".")[0]
+
+
+def named(text: str) -> list[str]:
+    return re.findall(r"`([\w.]+)`", text)
+
+
+@cache
+def table() -> dict[str, Part]:
+    """The parts in their order. `all above` stands for all rows before."""
+    text = (ROOT / "doc/design.md").read_text()
+    _, rows = text.split("| part | what it does | it may import |\n")
+    found: dict[str, Part] = {}
+    for row in rows.split("\n\n", 1)[0].splitlines()[1:]:
+        names, _, imports = (cell.strip() for cell in row.strip("|").split("|"))
+        ordinary, _, for_types = imports.partition("for types only")
+        may = frozenset(found) if "all above" in ordinary else frozenset(named(ordinary))
+        assert may or ordinary.startswith("nothing") or for_types, row
+        for name in named(names):
+            assert name not in found, name
+            found[name] = Part(name, may, frozenset(named(for_types)))
+    return found
+
+
+def part_of(module: str) -> Part | None:
+    """The row of a module: its own, or that of the innermost package that has one."""
+    name = module
+    while name and name not in table():
+        name = name.rpartition(".")[0]
+    return table().get(name)
+
+
+def allows(names: frozenset[str], part: Part, target: str) -> bool:
+    """Whether a name stands for the target: a package does so for its parts too, but not before them."""
+    within = f"{part.name}.".startswith
+    return any(target == name or (target.startswith(f"{name}.") and not within(f"{name}.")) for name in names)
+
+
+def may_import(part: Part, target: str, *, for_types: bool) -> bool:
+    if target == part.name:
+        return True
+    if allows(part.may | part.for_types if for_types else part.may, part, target):
+        return True
+    outer = table().get(part.package)
+    outside = outer is not None and not target.startswith(f"{outer.name}.") and target != outer.name
+    return outside and may_import(outer, target, for_types=for_types)  # type: ignore[arg-type]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """The modules below `zmtwist` that a module imports, wherever in it; whether it does so for type checkers only."""
     tree = ast.parse(path.read_text())
-    if not types_too:
-        tree = _WithoutTypeChecking().visit(tree)
-    names: set[str] = set()
+    guarded = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    for_types = {id(node) for block in guarded for statement in block.body for node in ast.walk(statement)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module if node.module != "zmtwist" else f"zmtwist.{node.names[0].name}")
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "zmtwist":
+            for alias in node.names:
+                whole = (*node.module.split(".")[1:], alias.name)
+                is_module = PACKAGE.joinpath(*whole).with_suffix(".py").exists() or PACKAGE.joinpath(*whole).is_dir()
+                yield ".".join(whole if is_module else whole[:-1]) or "__init__", id(node) in for_types
         elif isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-    return {name.split(".")[1] for name in names if name.startswith("zmtwist.")}
-
-
-class _WithoutTypeChecking(ast.NodeTransformer):
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
+            for alias in node.names:
+                if alias.name.startswith("zmtwist."):
+                    yield alias.name.removeprefix("zmtwist."), id(node) in for_types
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_package_imports_only_from_those_before_it(path):
-    package = path.relative_to(PACKAGE).parts[0]
-    if package not in MAY:
+def test_a_module_imports_only_what_the_table_allows(path: Path) -> None:
+    part = part_of(module_name(path))
+    if part is None:
+        assert path == PACKAGE / "__init__.py", "it is in no row of the table"
         return
-    allowed = (
-        MAY[package]
-        | {package}
-        | (
-            set()
-            if package == "sim"
-            else LEAVES | ({"configfile", "documents", "settings"} if package == "ops" else set())
-        )
-    )
-    assert imports(path, types_too=True) <= allowed
+    for target, for_types in imports(path):
+        imported = part_of(target)
+        assert imported is not None, f"{target} is in no row of the table"
+        assert may_import(part, imported.name, for_types=for_types), f"{part.name} must not import {target}"
 
 
-@pytest.mark.parametrize("leaf", sorted(LEAVES))
-def test_leaves_depend_on_nothing_that_runs(leaf):
-    path = PACKAGE / f"{leaf}.py"
-    assert imports(path, types_too=False) <= LEAVES | {"pipeline"}
-
-
-def test_every_part_is_in_the_table():
+def test_every_package_and_every_top_level_module_has_its_row() -> None:
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert packages == set(MAY)
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert {name for name in table() if "." not in name} == packages | modules
+
+
+def test_rows_are_of_what_is_there() -> None:
+    for part in table().values():
+        place = PACKAGE.joinpath(*part.name.split("."))
+        assert place.with_suffix(".py").exists() or (place / "__init__.py").exists(), part.name
+        assert (part.may | part.for_types) <= table().keys(), part.name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_module_imports_the_reactor_when_it_is_imported(path):
+def test_no_module_imports_the_reactor_when_it_is_imported(path: Path) -> None:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
             assert "reactor" not in {alias.name for alias in node.names}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_module_but_the_simulated_camera_imports_an_extra_when_it_is_imported(path):
+def test_no_module_but_the_simulated_camera_imports_an_extra_when_it_is_imported(path: Path) -> None:
     """The service has no use for PyAV: its children do, and import it when they need it."""
     if path.relative_to(PACKAGE).parts[:2] in {("sim", "camera.py"), ("ops", "manhole"), ("ops", "mqtt")}:
         return
@@ -103,6 +141,10 @@ def test_no_module_but_the_simulated_camera_imports_an_extra_when_it_is_imported
         assert not [name for name in names if name.split(".")[0] in {"av", "paho"} or name.startswith("twisted.conch")]
 
 
-def test_modules_can_be_held_in_the_head():
+def test_modules_can_be_held_in_the_head() -> None:
     long = {str(p.relative_to(PACKAGE)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 400}
     assert long == {}
+
+
+def test_folders_can_be_held_in_the_head() -> None:
+    assert [str(path) for path in PACKAGE.rglob("*") if path.is_dir() and len(list(path.glob("*.py"))) > 16] == []

@@ -33,6 +33,7 @@ from zope.interface import implementer
 from tests.bench.commits import ROW, bare_commit
 from tests.mariadb import Server
 from zmtwist.config.database_url import parse_url
+from zmtwist.config.site import Site
 from zmtwist.ingest.service import Ingest
 from zmtwist.interfaces import ICommander, ILinkObserver
 from zmtwist.pipeline.document import Document
@@ -41,7 +42,7 @@ from zmtwist.reactor.tuning import tune
 from zmtwist.wire.link import NotLinked, WorkerLink
 from zmtwist.wire.read_budget import Turns
 from zmtwist.zm.db.pool import Database
-from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.read.catalog import Catalog
 from zmtwist.zm.write.store import EventStore
 
 DATABASE = "zm138"

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from zmtwist.config.model import PipelineConfig, WorkerConfig, ZmNextConfig
+from zmtwist.config.model import Mode, PipelineConfig, WorkerConfig, ZmNextConfig
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.process.preflight import ANOTHER_RING, FleetSettings
 from zmtwist.fleet.process.procfs import LOCK_FD, Seen
@@ -28,7 +28,7 @@ from zmtwist.fleet.status import State, Transition
 from zmtwist.ingest.recording_watch import Failing
 from zmtwist.interfaces import ICatalog, IEventSink
 from zmtwist.pipeline.document import Document, Refusal
-from zmtwist.pipeline.monitor import Mode, Monitor
+from zmtwist.pipeline.monitor import Monitor
 from zmtwist.wire.event_details import RecordingOpening
 from zmtwist.wire.messages import Event, Response
 

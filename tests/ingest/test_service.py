@@ -15,7 +15,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from tests.ingest.builders import T0, detection, opening, saved, us
 from tests.ingest.places import place_in
 from zmtwist.changes import AddData, AddFrame, AddTag, ClipSaved, CloseEvent, OpenEvent, Tally
-from zmtwist.config.model import IngestConfig
+from zmtwist.config.model import IngestConfig, Mode
 from zmtwist.ingest.assigner import Assigner
 from zmtwist.ingest.clips.finalizer import SETTLE_LAST_DELAY
 from zmtwist.ingest.clips.locate import as_measured
@@ -24,7 +24,7 @@ from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.session.options import Options, options_of
 from zmtwist.ingest.writer.writer import COMPANY_SECONDS
 from zmtwist.pipeline.document import Document
-from zmtwist.pipeline.monitor import Mode, Monitor, Storage, Zone
+from zmtwist.pipeline.monitor import Monitor, Storage, Zone
 from zmtwist.wire.encode import MAX_EVENT_ID
 from zmtwist.wire.event_details import EVENT_REVIEW_ASSETS, Lifecycle
 from zmtwist.wire.messages import Event, Response

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from zmtwist.config.model import MonitorOverride, PipelineConfig
+from zmtwist.config.mqtt_url import worker_broker_of
 from zmtwist.pipeline.camera_url import parse_camera_url
 from zmtwist.pipeline.document import Unfit
 from zmtwist.pipeline.graph import GraphError, fit, parse_graph
 from zmtwist.pipeline.mode import mode_of
 from zmtwist.pipeline.monitor import Monitor, Zone
-from zmtwist.pipeline.mqtt_node import parse_broker
 from zmtwist.pipeline.store_node import Lengths, lengths
 from zmtwist.pipeline.zones import parse_zones
 
@@ -140,7 +140,7 @@ def test_secrets_of_a_url_go_by_any_name(tail: str, secrets: tuple[str, ...]) ->
 
 
 def test_broker() -> None:
-    plain = parse_broker("mqtt://localhost")
+    plain = worker_broker_of("mqtt://localhost")
     assert (plain.host, plain.port, plain.base_topic, plain.client_id, plain.username) == (
         "localhost",
         1883,
@@ -148,7 +148,7 @@ def test_broker() -> None:
         "zmnext",
         "",
     )
-    full = parse_broker("mqtt://me:p%40%2F@h:18830/a/b/?client_id=zm")
+    full = worker_broker_of("mqtt://me:p%40%2F@h:18830/a/b/?client_id=zm")
     assert (full.port, full.base_topic, full.client_id, full.username, full.password) == (
         18830,
         "a/b",
@@ -173,7 +173,7 @@ def test_broker() -> None:
 )
 def test_broker_refused_without_its_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"must|needs|has|make") as caught:
-        parse_broker(url)
+        worker_broker_of(url)
     assert "hush" not in str(caught.value)
 
 

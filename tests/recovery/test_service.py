@@ -23,6 +23,7 @@ from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.changes import OpenEvent, UpdateEvent
 from zmtwist.config.database_url import parse_url
+from zmtwist.config.site import Site
 from zmtwist.ingest.clips import scan
 from zmtwist.ingest.clips.placement import directory_bytes
 from zmtwist.ingest.service import Ingest
@@ -36,7 +37,7 @@ from zmtwist.recovery.service import RecoveryService
 from zmtwist.service import wall_us
 from zmtwist.wire.messages import Event
 from zmtwist.zm.db.pool import Database
-from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.read.catalog import Catalog
 from zmtwist.zm.read.own_events import Own, Reader
 from zmtwist.zm.write.store import EventStore
 

@@ -14,9 +14,10 @@ from tests.mariadb import Server
 from tests.waiting import until
 from zmtwist.changes import AddFrame, Change, CloseEvent, OpenEvent, Tally
 from zmtwist.config.database_url import parse_url
+from zmtwist.config.site import Site
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.db.pool import Database
-from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.read.catalog import Catalog
 from zmtwist.zm.write.store import EventStore
 
 SYDNEY = ZoneInfo("Australia/Sydney")

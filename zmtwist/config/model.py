@@ -12,7 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 
-from zmtwist.pipeline.monitor import Mode
+Mode = Literal["none", "continuous", "event", "both"]
+
+
+MODES: tuple[Mode, ...] = ("none", "continuous", "event", "both")
+
 
 Level = Literal["debug", "info", "warn", "error"]
 """Of log lines, the least first, as twisted.logger names them."""

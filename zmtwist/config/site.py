@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import attrs
+
 from zmtwist.config.settings import Settings
-from zmtwist.zm.read.catalog import Site
+
+
+@attrs.frozen
+class Site:
+    """What of this host and its configuration a read depends on.
+
+    `server_id` (ZM_SERVER_ID) None: `server_name` is looked up in `Servers` at each read; without one, this is a single server, and all
+    monitors are its own. `events_dir` and `web_dir` are ZM_DIR_EVENTS and ZM_PATH_WEB.
+    """
+
+    server_id: int | None = None
+    server_name: str | None = None
+    default_storage_id: int | None = None
+    events_dir: str = "/var/cache/zoneminder/events"
+    web_dir: str = "/usr/share/zoneminder/www"
 
 
 def site_of(settings: Settings) -> Site:

@@ -30,14 +30,13 @@ from zmtwist.config.model import (
     MqttConfig,
     PipelineConfig,
 )
-from zmtwist.config.mqtt_url import broker_of
-from zmtwist.pipeline.mqtt_node import parse_broker
+from zmtwist.config.mqtt_url import broker_of, worker_broker_of
 from zmtwist.untrusted.redact import mask
 
 # What a value must also pass, beside its class's own validators. The URLs hold secrets: their parsers never quote what they were given.
 _PARSERS: Final[dict[tuple[type, str], Callable[[str], object]]] = {
     (DatabaseConfig, "url"): parse_url,
-    (PipelineConfig, "mqtt_url"): parse_broker,
+    (PipelineConfig, "mqtt_url"): worker_broker_of,
     (MqttConfig, "url"): broker_of,
     (ManholeConfig, "endpoint"): local_endpoint,
 }

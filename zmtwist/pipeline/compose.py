@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from zmtwist.config.model import MonitorOverride, PipelineConfig
+from zmtwist.config.model import Mode, MonitorOverride, PipelineConfig
+from zmtwist.config.mqtt_url import WorkerBroker, worker_broker_of
 from zmtwist.pipeline.capture import MAIN_STREAM, Capture, capture
 from zmtwist.pipeline.detection import Detector, choose, following, leaves_out, missing, nodes
 from zmtwist.pipeline.document import Document, Refusal, Unfit, dump
@@ -25,8 +26,8 @@ from zmtwist.pipeline.graph import (
     walk,
 )
 from zmtwist.pipeline.mode import mode_of
-from zmtwist.pipeline.monitor import Mode, Monitor
-from zmtwist.pipeline.mqtt_node import Broker, mqtt_node, parse_broker
+from zmtwist.pipeline.monitor import Monitor
+from zmtwist.pipeline.mqtt_node import mqtt_node
 from zmtwist.pipeline.privacy import is_private, masked_tree
 from zmtwist.pipeline.store_node import lead_of, store_node
 from zmtwist.pipeline.zones import Area, including, parse_zones
@@ -95,7 +96,7 @@ class _Composer:
         if store is not None and mode == "event" and not can_trigger(children, store["cfg"]["trigger_types"]):
             reason = "; ".join(self.warnings)
             raise Unfit(f"nothing in its pipeline can trigger a clip{f' ({reason})' if reason else ''}")
-        broker = parse_broker(config.mqtt_url) if config.mqtt_url is not None else None
+        broker = worker_broker_of(config.mqtt_url) if config.mqtt_url is not None else None
         if broker is not None:
             node = mqtt_node(broker, monitor.id)
             if missing([node], self.plugins):
@@ -226,5 +227,5 @@ class _Composer:
         return bool(detectors)
 
 
-def _of_broker(broker: Broker | None) -> tuple[str, ...]:
+def _of_broker(broker: WorkerBroker | None) -> tuple[str, ...]:
     return (broker.password, f"{broker.username}:{broker.password}") if broker is not None and broker.password else ()

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from zmtwist.pipeline.monitor import Mode
+from zmtwist.config.model import Mode
 from zmtwist.untrusted.redact import MASK, SHORTEST, Redactor
 
 _SECRET_KEYS = frozenset({"password", "username", "auth_header", "api_key", "token"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from zmtwist.config.model import MonitorOverride
+from zmtwist.config.model import Mode, MonitorOverride
 from zmtwist.pipeline.document import Unfit
-from zmtwist.pipeline.monitor import Mode, Monitor
+from zmtwist.pipeline.monitor import Monitor
 
 _BY_FUNCTION: Final[dict[str, Mode]] = {
     "none": "none",

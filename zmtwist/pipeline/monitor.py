@@ -10,10 +10,6 @@ from typing import Literal
 
 import attrs
 
-Mode = Literal["none", "continuous", "event", "both"]
-
-MODES: tuple[Mode, ...] = ("none", "continuous", "event", "both")
-
 
 @attrs.frozen
 class Storage:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
-from zmtwist.config.model import PipelineConfig
+from zmtwist.config.model import Mode, PipelineConfig
 from zmtwist.pipeline.document import Unfit
-from zmtwist.pipeline.monitor import Mode, Monitor
+from zmtwist.pipeline.monitor import Monitor
 
 MAX_SECS: Final = 300
 PRE_ROLL_SEC: Final = 5

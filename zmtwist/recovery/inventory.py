@@ -19,6 +19,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmtwist.config.site import Site
 from zmtwist.ingest.clips.placement import RootState, root_state
 from zmtwist.ingest.clips.scan import Found, Stray, clips_in, days, strays_of
 from zmtwist.ingest.service import Ingest
@@ -27,7 +28,6 @@ from zmtwist.ingest.session.worker_filename import days_of
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.recovery.plan import Scene
 from zmtwist.zm.db.pool import Database
-from zmtwist.zm.read.catalog import Site
 from zmtwist.zm.read.own_events import CHUNK, LeftRow, Own, Reader
 
 P = ParamSpec("P")

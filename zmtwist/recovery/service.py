@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmtwist.config.site import Site
 from zmtwist.ingest.clips.probe import Measure, measure_files
 from zmtwist.ingest.clips.scan import remove_past_days
 from zmtwist.ingest.service import Ingest
@@ -40,7 +41,6 @@ from zmtwist.recovery.plan import Scene, plan
 from zmtwist.zm.db.errors import DatabaseError
 from zmtwist.zm.db.pool import Database
 from zmtwist.zm.event_paths import SECOND
-from zmtwist.zm.read.catalog import Site
 from zmtwist.zm.read.own_events import Own
 
 HOUR_US = 3600 * SECOND

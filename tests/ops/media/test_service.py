@@ -22,12 +22,12 @@ from tests.ops.served import Nothing, Served, ask, free_port
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.config.database_url import parse_url
+from zmtwist.config.site import Site
 from zmtwist.ops.media import file_response as filebody
 from zmtwist.ops.media.event_media import Library
 from zmtwist.ops.media.file_response import Outside, open_inside, read_at
 from zmtwist.sim.camera import Camera
 from zmtwist.zm.db.pool import Database
-from zmtwist.zm.read.catalog import Site
 
 CLIP = bytes(n * 7 % 256 for n in range(300_000))
 

@@ -15,11 +15,12 @@ import pytest_twisted
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import AddData, AddTag, Tally, UpdateEvent
 from zmtwist.config.settings import parse, settle
+from zmtwist.config.site import Site
 from zmtwist.ops.cli.doctor_database import look_at_database
 from zmtwist.zm.db import grants
 from zmtwist.zm.db.dialect import MYSQL
 from zmtwist.zm.db.schema import Schema
-from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.read.catalog import Catalog
 from zmtwist.zm.read.committed_openings import Search, find_opened
 from zmtwist.zm.read.event_list import Wish, recent_events
 from zmtwist.zm.read.own_events import Own, Reader

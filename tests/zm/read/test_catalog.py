@@ -7,10 +7,11 @@ import pytest_twisted
 from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
+from zmtwist.config.site import Site
 from zmtwist.interfaces import ICatalog
 from zmtwist.pipeline.monitor import Storage
 from zmtwist.zm.db.dialect import Sql
-from zmtwist.zm.read.catalog import Catalog, Site, choose_storage
+from zmtwist.zm.read.catalog import Catalog, choose_storage
 
 
 @pytest_twisted.ensureDeferred

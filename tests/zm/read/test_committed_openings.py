@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import UpdateEvent
-from zmtwist.zm.read.catalog import Site
+from zmtwist.config.site import Site
 from zmtwist.zm.write.store import EventStore
 
 START = at("2026-03-01 12:00:00")

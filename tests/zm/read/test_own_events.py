@@ -10,7 +10,7 @@ import pytest_twisted
 
 from tests.zm.site import SECOND, alarms, at, closing, opening
 from zmtwist.changes import Tally, UpdateEvent
-from zmtwist.zm.read.catalog import Site
+from zmtwist.config.site import Site
 from zmtwist.zm.read.own_events import CHUNK, LeftRow, Own, Reader, is_our_name, known_ids
 
 

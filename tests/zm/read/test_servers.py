@@ -9,10 +9,11 @@ from twisted.internet import reactor
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.config.settings import parse, settle
+from zmtwist.config.site import Site
 from zmtwist.ops.cli.doctor_database import look_at_database
 from zmtwist.service import ZmNext
 from zmtwist.zm.db.errors import UnknownServer
-from zmtwist.zm.read.catalog import Catalog, Site
+from zmtwist.zm.read.catalog import Catalog
 
 
 @pytest_twisted.ensureDeferred

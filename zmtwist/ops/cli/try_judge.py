@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import attrs
 
+from zmtwist.config.model import Mode
 from zmtwist.extras import VIDEO
 from zmtwist.fleet.process.output import may_tell_opening, opening, sign
 from zmtwist.ingest.clips.probe import Measure
 from zmtwist.ops.cli.findings import Finding, fail, ok, warn
-from zmtwist.pipeline.monitor import Mode
 from zmtwist.wire.event_details import Detection, StreamState
 from zmtwist.wire.messages import Event, Hello, Keyframe, Media, Message, Stream, kind_of
 

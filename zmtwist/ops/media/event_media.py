@@ -6,10 +6,11 @@ from typing import Protocol
 
 import attrs
 
+from zmtwist.config.site import Site
 from zmtwist.ops.http.errors import ApiError, no_such_monitor
 from zmtwist.pipeline.privacy import is_private
 from zmtwist.zm.db.pool import Database
-from zmtwist.zm.read.catalog import Site, read
+from zmtwist.zm.read.catalog import read
 from zmtwist.zm.read.event_files import EventFiles, event_files
 
 KINDS = {".mkv": "video/x-matroska", ".mp4": "video/mp4"}

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.config.site import Site
 from zmtwist.interfaces import ICatalog
 from zmtwist.pipeline.monitor import Monitor, Storage, Zone
 from zmtwist.untrusted.integers import whole
@@ -23,21 +24,6 @@ from zmtwist.zm.read.columns import MONITOR, SCHEMES, STORAGE, ZONE, Columns, Un
 log = Logger()
 
 _CONFIG = ("ZM_DYN_DB_VERSION", "ZM_BULK_FRAME_INTERVAL", "ZM_EVENT_IMAGE_DIGITS", "ZM_TIMEZONE")
-
-
-@attrs.frozen
-class Site:
-    """What of this host and its configuration a read depends on.
-
-    `server_id` (ZM_SERVER_ID) None: `server_name` is looked up in `Servers` at each read; without one, this is a single server, and all
-    monitors are its own. `events_dir` and `web_dir` are ZM_DIR_EVENTS and ZM_PATH_WEB.
-    """
-
-    server_id: int | None = None
-    server_name: str | None = None
-    default_storage_id: int | None = None
-    events_dir: str = "/var/cache/zoneminder/events"
-    web_dir: str = "/usr/share/zoneminder/www"
 
 
 @attrs.frozen

@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 
+from zmtwist.config.site import Site
 from zmtwist.zm.db.dialect import Sql
 from zmtwist.zm.db.schema import Schema
 from zmtwist.zm.event_paths import directory_of
-from zmtwist.zm.read.catalog import Site, events_storage, read_storages
+from zmtwist.zm.read.catalog import events_storage, read_storages
 from zmtwist.zm.read.columns import SCHEMES
 
 

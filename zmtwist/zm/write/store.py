@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from zmtwist.config.site import Site
 from zmtwist.interfaces import IEventStore
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.db.errors import CommitLost, DatabaseError, Refused, Retryable, Unsure, Unusable
 from zmtwist.zm.db.pool import Database
 from zmtwist.zm.event_paths import EventPlace
-from zmtwist.zm.read.catalog import Site
 from zmtwist.zm.read.committed_openings import Search, find_opened
 from zmtwist.zm.write.batch import Batch, GivenAgain, write
 from zmtwist.zm.write.batch_result import Written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,7 +14,6 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from zmtwist.reactor.deferreds import all_ended
-from zmtwist.zm.db.pool import daemon_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,3 +61,8 @@ class Disk(Service):
             self.log.warn(
                 "a storage does not answer: {count} calls on it are left to themselves", count=len(self._under_way)
             )
+
+
+def daemon_thread(*args: Any, **kwargs: Any) -> threading.Thread:
+    """A thread that never keeps the process from ending, whatever it waits for."""
+    return threading.Thread(*args, **kwargs, daemon=True)

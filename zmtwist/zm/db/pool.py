@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from zmtwist.config.database_url import DatabaseUrl
 from zmtwist.reactor.deferreds import all_ended
+from zmtwist.reactor.thread_pool import daemon_thread
 from zmtwist.zm.db.connector import CONNECT_SECONDS, IDLE_SECONDS, Connection, Connector, connector_for, monotonic
 from zmtwist.zm.db.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.db.errors import SCHEMA_CHANGED, CommitFailed, DatabaseError, OpenFailed, Retryable, translate
@@ -189,11 +190,6 @@ def _in_thread(transaction: _Transaction, dialect: Any, function: Callable[..., 
         cursor.close()
     transaction.result = result
     return result
-
-
-def daemon_thread(*args: Any, **kwargs: Any) -> threading.Thread:
-    """A thread that never keeps the process from ending, whatever it waits for."""
-    return threading.Thread(*args, **kwargs, daemon=True)
 
 
 def _failed(error: Exception) -> Deferred[Any]:

@@ -26,7 +26,8 @@ from zmtwist.recovery.actions import (
     to_measure,
 )
 from zmtwist.recovery.plan import Scene, plan
-from zmtwist.zm.event_paths import SECOND, local_time, place
+from zmtwist.zm.event_paths import place
+from zmtwist.zm.event_times import SECOND, local_time
 from zmtwist.zm.read.own_events import LeftRow
 
 ROOT = "/srv/e"

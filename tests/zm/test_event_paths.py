@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.zm.site import SECOND, SYDNEY, at
 from zmtwist.pipeline.monitor import Monitor, Storage
-from zmtwist.zm.event_paths import CODECS, EventPlace, Link, final_name, local_time, place, video_name
+from zmtwist.zm.event_paths import CODECS, EventPlace, Link, final_name, place, video_name
+from zmtwist.zm.event_times import local_time
 
 MONITOR = Monitor(id=7, name="Front door", storage=Storage(id=3, path="/srv/zm", scheme="Medium"))
 

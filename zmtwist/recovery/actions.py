@@ -8,7 +8,7 @@ import attrs
 
 from zmtwist.ingest.clips.scan import Found, Stray
 from zmtwist.pipeline.monitor import Storage
-from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.event_times import SECOND
 from zmtwist.zm.read.own_events import LeftRow
 
 

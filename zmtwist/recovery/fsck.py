@@ -33,7 +33,7 @@ from zmtwist.zm.db.dialect import MYSQL, SQLITE, Sql
 from zmtwist.zm.db.embedded import readable
 from zmtwist.zm.db.errors import DatabaseError, translate
 from zmtwist.zm.db.schema import probe
-from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.event_times import SECOND
 from zmtwist.zm.read.catalog import read
 from zmtwist.zm.read.own_events import LeftRow, Own, Reader, clip_event, known_ids
 

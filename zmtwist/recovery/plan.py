@@ -34,7 +34,7 @@ from zmtwist.recovery.actions import (
     SetAside,
 )
 from zmtwist.recovery.doubt import Doubt, believed, doubted
-from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.event_times import SECOND
 from zmtwist.zm.read.own_events import LeftRow, clip_event
 
 DAY_US = 86_400 * SECOND

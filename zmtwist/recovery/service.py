@@ -40,7 +40,7 @@ from zmtwist.recovery.inventory import Asking, Inventory
 from zmtwist.recovery.plan import Scene, plan
 from zmtwist.zm.db.errors import DatabaseError
 from zmtwist.zm.db.pool import Database
-from zmtwist.zm.event_paths import SECOND
+from zmtwist.zm.event_times import SECOND
 from zmtwist.zm.read.own_events import Own
 
 HOUR_US = 3600 * SECOND

@@ -12,8 +12,8 @@ from posixpath import join
 import attrs
 
 from zmtwist.pipeline.monitor import Monitor, Storage
+from zmtwist.zm.event_times import SECOND, local_time
 
-SECOND = 1_000_000
 MAX_NAME = 64
 
 CODECS: Mapping[int, str] = {
@@ -66,11 +66,6 @@ class EventPlace:
     def video_path(self) -> str:
         """Where the clip belongs."""
         return join(self.directory, self.video_name)
-
-
-def local_time(at_us: int, zone: tzinfo | None) -> datetime:
-    """Wall time as local time without a zone, whole seconds (cut, never rounded up into the next day). `zone` None is the host's."""
-    return datetime.fromtimestamp(at_us // SECOND, zone).replace(tzinfo=None)
 
 
 def place(

@@ -123,7 +123,7 @@ async def test_whether_a_lost_commit_landed_is_told_once_its_transaction_has_end
 
 def mysite_start(site, start_us: int) -> Any:
     """What StartDateTime says of it."""
-    from zmtwist.zm.event_paths import local_time
+    from zmtwist.zm.event_times import local_time
 
     return local_time(start_us // SECOND * SECOND, site.zone)
 

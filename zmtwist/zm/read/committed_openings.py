@@ -12,10 +12,10 @@ from zmtwist.config.site import Site
 from zmtwist.pipeline.monitor import Monitor
 from zmtwist.zm.db.dialect import Sql
 from zmtwist.zm.db.schema import Schema
-from zmtwist.zm.event_paths import CODECS, EventPlace, final_name, local_time, place, video_name
+from zmtwist.zm.event_paths import CODECS, EventPlace, final_name, place, video_name
+from zmtwist.zm.event_times import end_of, local_time
 from zmtwist.zm.read.catalog import events_storage, read_storages
 from zmtwist.zm.read.columns import SCHEMES
-from zmtwist.zm.write.update_event import end_of
 
 if TYPE_CHECKING:
     from zmtwist.changes import CloseEvent, OpenEvent

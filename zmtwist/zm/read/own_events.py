@@ -21,7 +21,8 @@ from zmtwist.config.site import Site
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.zm.db.dialect import Sql, ids
 from zmtwist.zm.db.schema import Schema
-from zmtwist.zm.event_paths import SECOND, EventPlace, directory_of, final_name, video_name
+from zmtwist.zm.event_paths import EventPlace, directory_of, final_name, video_name
+from zmtwist.zm.event_times import SECOND
 from zmtwist.zm.read.catalog import events_storage, read_storages
 from zmtwist.zm.read.columns import SCHEMES
 

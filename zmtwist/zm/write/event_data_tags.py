@@ -11,7 +11,8 @@ from datetime import tzinfo
 from zmtwist.changes import AddData
 from zmtwist.zm.db.dialect import Dialect, Sql, Statement, ids, marks
 from zmtwist.zm.db.schema import Schema
-from zmtwist.zm.event_paths import SECOND, EventPlace, local_time
+from zmtwist.zm.event_paths import EventPlace
+from zmtwist.zm.event_times import SECOND, local_time
 from zmtwist.zm.write.fold import Touch
 from zmtwist.zm.write.row_values import INT, clamp, fit
 

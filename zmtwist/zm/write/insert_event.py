@@ -16,7 +16,8 @@ import attrs
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.zm.db.dialect import Dialect, Sql, Statement
 from zmtwist.zm.db.schema import Schema
-from zmtwist.zm.event_paths import CODECS, EventPlace, final_name, local_time, place, video_name
+from zmtwist.zm.event_paths import CODECS, EventPlace, final_name, place, video_name
+from zmtwist.zm.event_times import local_time
 from zmtwist.zm.write.row_values import (
     NEW_EVENT,
     SMALLINT,

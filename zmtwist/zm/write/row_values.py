@@ -10,7 +10,7 @@ from typing import NamedTuple
 from zmtwist.changes import AddFrame, Tally
 from zmtwist.zm.db.dialect import Statement
 from zmtwist.zm.db.schema import Column
-from zmtwist.zm.event_paths import SECOND, local_time
+from zmtwist.zm.event_times import SECOND, local_time
 
 NEW_EVENT = "New Event"
 """Events.Name while nobody has given the event one: the close replaces this and nothing else."""
@@ -21,7 +21,6 @@ MAX_NOTES = 16_000
 SMALLINT = 0xFFFF
 INT = 0xFFFF_FFFF
 MAX_DELTA = 99_999_999
-MAX_LENGTH = 9_999_999_999
 
 _FRAME_TYPES = {"Normal": "'Normal'", "Bulk": "'Bulk'", "Alarm": "'Alarm'"}
 

@@ -10,12 +10,12 @@ import attrs
 from zmtwist.changes import CloseEvent, Tally
 from zmtwist.zm.db.dialect import Dialect, Statement
 from zmtwist.zm.db.schema import Schema
-from zmtwist.zm.event_paths import SECOND, EventPlace, local_time
+from zmtwist.zm.event_paths import EventPlace
+from zmtwist.zm.event_times import MAX_LENGTH, end_of, local_time
 from zmtwist.zm.write.fold import Touch
 from zmtwist.zm.write.row_values import (
     INT,
     MAX_DELTA,
-    MAX_LENGTH,
     NEW_EVENT,
     SMALLINT,
     Frame,
@@ -212,12 +212,6 @@ def _later(frame: Frame, by_us: int) -> Frame:
     if not by_us or frame.frame_id == 1:
         return frame
     return frame._replace(centis=min(MAX_DELTA, max(0, frame.centis + by_us // 10_000)))
-
-
-def end_of(start_us: int, length_us: int, zone: tzinfo | None) -> str:
-    """EndDateTime of an event that began then and is so long."""
-    length_us = min(max(0, length_us), MAX_LENGTH * 10_000)
-    return local_time(start_us // SECOND * SECOND + length_us + SECOND // 2, zone).isoformat(" ")
 
 
 def _resize(update: Update, disk_bytes: int, row: EventRow) -> None:

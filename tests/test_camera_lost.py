@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.service import ZmNext
 
 NO_DETECTOR = "[zmnext.pipeline]\ndetect = false"

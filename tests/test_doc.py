@@ -16,8 +16,8 @@ import attrs
 import pytest
 
 from zmtwist.config.model import Config
-from zmtwist.fleet.policy import EXIT_MEANING
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.policy import EXIT_MEANING
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.cli.main import _parser
 from zmtwist.tap import Options
 

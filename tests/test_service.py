@@ -11,7 +11,7 @@ import pytest_twisted
 
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.process.state import State, Transition
 from zmtwist.notifications import EventClosed, EventOpened
 
 

@@ -15,7 +15,7 @@ import pytest_twisted
 from tests.ops.served import ask
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.cli.format import status_lines
 from zmtwist.service import ZmNext
 

@@ -19,7 +19,7 @@ from zmtwist.config.settings import settle
 from zmtwist.config.toml import parse
 from zmtwist.daemon.disabled import Disabled, left_behind
 from zmtwist.fleet.process.lockfile import LockFile, check_service_lock
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.service import ZmNext
 

@@ -17,7 +17,7 @@ import pytest_twisted
 from tests.ops.cli.test_main_service import ctl_here
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ingest.clips import storage_monitor
 from zmtwist.notifications import EventClosed
 from zmtwist.service import ZmNext

@@ -21,7 +21,7 @@ import pytest_twisted
 from tests.service_case import Installation
 from tests.waiting import until, wait_for
 from zmtwist.fleet import fleet as fleet_module
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.notifications import EventClosed, EventOpened
 
 CTL = Path(sys.executable).with_name("zmnextctl")

@@ -15,7 +15,7 @@ from pathlib import Path
 from zmtwist.config.endpoints import DEFAULT_PORT, BadAddress, check_socket_path, client_address
 from zmtwist.config.toml import ConfigError
 from zmtwist.extras import VIDEO, missing
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.process.state import State, Transition
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.cli.table import table
 from zmtwist.zm.db.embedded import connect

@@ -27,7 +27,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import LoopingCall, deferLater, react
 
 from tests.service_case import Installation
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 
 SIZES = (50, 100, 200)
 MEASURED_SECONDS = 20.0

@@ -20,7 +20,8 @@ from zmtwist.daemon.sd_notify import (
     standing,
     watchdog_seconds,
 )
-from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.fleet.process.state import State
+from zmtwist.fleet.status import WorkerStatus
 
 
 @attrs.define

@@ -23,8 +23,8 @@ from zmtwist.config.model import Mode, PipelineConfig, WorkerConfig, ZmNextConfi
 from zmtwist.fleet.fleet import Fleet
 from zmtwist.fleet.process.preflight import ANOTHER_RING, FleetSettings
 from zmtwist.fleet.process.procfs import LOCK_FD, Seen
+from zmtwist.fleet.process.state import State, Transition
 from zmtwist.fleet.process.termination import LEASH_FD
-from zmtwist.fleet.status import State, Transition
 from zmtwist.ingest.recording_watch import Failing
 from zmtwist.interfaces import ICatalog, IEventSink
 from zmtwist.pipeline.document import Document, Refusal

@@ -16,7 +16,7 @@ from tests.ops.served import free_port
 from zmtwist.fleet.camera_loss import connect_by
 from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS
 from zmtwist.fleet.process.output import sign
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ingest.recording_watch import Failing
 
 CAMERA = ("cam.example", 554)

@@ -16,9 +16,9 @@ from zope.interface.verify import verifyObject
 from tests.fleet.doubles import FakeCatalog, FakeSink, Stage, reconcile, started, wanted
 from zmtwist.config.model import PipelineConfig
 from zmtwist.fleet.fleet import Fleet, NotInFleet
-from zmtwist.fleet.policy import Exit
+from zmtwist.fleet.process.policy import Exit
 from zmtwist.fleet.process.preflight import socket_path
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.interfaces import ICatalog, ICommander, IEventSink, ILinkObserver
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.wire.link import NotLinked

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from twisted.internet.defer import Deferred
 
 from tests.fleet.doubles import FakeProcess, Stage, wanted
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 
 IDS = (1, 2, 3)
 some_monitor = st.sampled_from(IDS)

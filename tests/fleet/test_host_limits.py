@@ -14,8 +14,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from zmtwist.fleet.host_limits import RING_BYTES, forbid_core_files, shm_warning
-from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process.adoption import Adopted, Survivor
+from zmtwist.fleet.process.policy import Exit
 from zmtwist.fleet.process.procfs import Linux
 from zmtwist.fleet.process.slot import of_monitor
 

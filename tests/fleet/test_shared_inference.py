@@ -16,11 +16,12 @@ from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import FakeProcess, Stage, killed, reconcile, started, wanted, worker_configured
 from zmtwist.config.model import ShareInferenceConfig
-from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process.cleanup import end_survivors
 from zmtwist.fleet.process.lockfile import LockFile
+from zmtwist.fleet.process.policy import Exit
+from zmtwist.fleet.process.state import State
 from zmtwist.fleet.shared_inference import PATIENCE_SECONDS, WAITS
-from zmtwist.fleet.status import InferenceStatus, State
+from zmtwist.fleet.status import InferenceStatus
 
 
 class Sharing:

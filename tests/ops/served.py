@@ -19,7 +19,7 @@ from twisted.internet.threads import deferToThread
 from tests.waiting import until
 from zmtwist.config.settings import settle
 from zmtwist.config.toml import parse
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.process.state import State, Transition
 from zmtwist.ops.api.service import ApiService
 from zmtwist.untrusted.budget import Budgets
 

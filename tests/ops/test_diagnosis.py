@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from zmtwist.fleet.policy import Exit
-from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.fleet.process.policy import Exit
+from zmtwist.fleet.process.state import State
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ingest.session.camera_health import CameraTrouble, Health, StreamHealth
 from zmtwist.ops.api.views import health_view, why_view
 from zmtwist.ops.diagnosis import absent, advise

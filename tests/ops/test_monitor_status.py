@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from zmtwist.fleet.status import State, Transition, WorkerStatus
+from zmtwist.fleet.process.state import State, Transition
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ops.monitor_status import REFRESH_SECONDS, Console
 from zmtwist.zm.db.errors import Retryable
 from zmtwist.zm.write.monitor_status import CameraStatus

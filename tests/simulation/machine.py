@@ -20,7 +20,7 @@ from tests.simulation.world import World
 from zmtwist.config.settings import Settings, settle
 from zmtwist.config.toml import parse
 from zmtwist.fleet.fleet import Fleet, NotInFleet
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.runtime import Outside
 from zmtwist.service import ZmNext
 

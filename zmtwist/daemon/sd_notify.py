@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.service_view import Running
 from zmtwist.untrusted.integers import whole
 from zmtwist.untrusted.redact import mask

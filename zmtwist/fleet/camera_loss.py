@@ -16,14 +16,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from zmtwist.fleet.process.instance import Address, Connect
 from zmtwist.fleet.process.lifecycle import Core, Life
-from zmtwist.fleet.status import State
-
-Address = tuple[str, int]
-"""Host and TCP port."""
-
-Connect = Callable[[Address], Deferred[None]]
-"""Connects, and lets go at once. Fails where nobody answers."""
+from zmtwist.fleet.process.state import State
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0

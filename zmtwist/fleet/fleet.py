@@ -15,19 +15,20 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.fleet.camera_loss import Connect, connect_by
+from zmtwist.fleet.camera_loss import connect_by
 from zmtwist.fleet.holds import Holds, threads_of
 from zmtwist.fleet.host_limits import SharedMemory
 from zmtwist.fleet.policy import Choice, choose
 from zmtwist.fleet.process.adoption import CannotLeave, Survivor
 from zmtwist.fleet.process.cleanup import sweep
-from zmtwist.fleet.process.instance import MakeLink, Surroundings
+from zmtwist.fleet.process.instance import Connect, MakeLink, Surroundings
 from zmtwist.fleet.process.preflight import FleetSettings, OnDisk, StorageChecks
 from zmtwist.fleet.process.procfs import Linux, Processes
+from zmtwist.fleet.process.state import IDLE, State, Transition
 from zmtwist.fleet.reconcile_inputs import DocumentComposer, MonitorReader
 from zmtwist.fleet.registry import Roster
 from zmtwist.fleet.shared_inference import Inference
-from zmtwist.fleet.status import IDLE, InferenceStatus, State, Transition, WorkerStatus
+from zmtwist.fleet.status import InferenceStatus, WorkerStatus
 from zmtwist.fleet.throttle import Pace
 from zmtwist.fleet.watchdog import Watchdog
 from zmtwist.fleet.worker import Worker

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zmtwist.fleet.holds import Holds
 from zmtwist.fleet.process.adoption import Survivor
 from zmtwist.fleet.process.instance import Surroundings
-from zmtwist.fleet.status import IDLE
+from zmtwist.fleet.process.state import IDLE
 from zmtwist.fleet.worker import Worker
 
 

@@ -14,7 +14,6 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.executables import INFER, Program, environment_for, find_infer
-from zmtwist.fleet.policy import LAUNCHER_EXITS, Exit, Verdict, judge
 from zmtwist.fleet.process.adoption import Survivor
 from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn, Command
 from zmtwist.fleet.process.cleanup import clear_slot, infer_survivor
@@ -22,6 +21,7 @@ from zmtwist.fleet.process.instance import Process, Surroundings
 from zmtwist.fleet.process.lifecycle import Core, Life, new_life
 from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.output import Opening, Sign
+from zmtwist.fleet.process.policy import LAUNCHER_EXITS, Exit, Verdict, judge
 from zmtwist.fleet.process.preflight import (
     Fingerprint,
     answers,
@@ -31,7 +31,8 @@ from zmtwist.fleet.process.preflight import (
     remove_dead_socket,
 )
 from zmtwist.fleet.process.spawn import adopt_process, fill, spawn_child, write_down
-from zmtwist.fleet.status import Change, InferenceStatus, State
+from zmtwist.fleet.process.state import Change, State
+from zmtwist.fleet.status import InferenceStatus
 from zmtwist.fleet.throttle import Restarts
 from zmtwist.untrusted.budget import Budget
 from zmtwist.untrusted.guard import Guard

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from zmtwist.fleet.policy import Guard, Host, guard, watch_interval
-from zmtwist.fleet.status import IDLE, State
+from zmtwist.fleet.process.state import IDLE, State
 from zmtwist.fleet.worker import Worker
 
 

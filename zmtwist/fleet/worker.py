@@ -9,20 +9,22 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zmtwist.fleet.camera_loss import Address, CameraLoss
-from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS, Exit, Verdict, judge
+from zmtwist.fleet.camera_loss import CameraLoss
+from zmtwist.fleet.policy import UNRESPONSIVE_SECONDS
 from zmtwist.fleet.process.adoption import Survivor
 from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn
 from zmtwist.fleet.process.cleanup import clear, clear_socket
-from zmtwist.fleet.process.instance import Run, Surroundings
+from zmtwist.fleet.process.instance import Address, Run, Surroundings
 from zmtwist.fleet.process.lifecycle import Core, Life, new_life
 from zmtwist.fleet.process.output import Opening, Sign
+from zmtwist.fleet.process.policy import Exit, Verdict, judge
 from zmtwist.fleet.process.preflight import Fingerprint, worker_fingerprint, worker_slot
 from zmtwist.fleet.process.slot import of_monitor
 from zmtwist.fleet.process.spawn import adopt, begin
+from zmtwist.fleet.process.state import IDLE, Change, State, Transition
 from zmtwist.fleet.restart.gapless import Succession
 from zmtwist.fleet.restart.graceful import Recycle
-from zmtwist.fleet.status import IDLE, Change, State, Transition, WorkerStatus
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.fleet.throttle import Restarts
 from zmtwist.fleet.worker_health import Vitals
 from zmtwist.pipeline.document import Document

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from zmtwist.fleet.policy import NOTHING_RECORDED_SECONDS, Phase, stall_reason
+from zmtwist.fleet.policy import NOTHING_RECORDED_SECONDS
 from zmtwist.fleet.process.instance import Run, Surroundings
 from zmtwist.fleet.process.lifecycle import Core
-from zmtwist.fleet.status import IDLE, State
+from zmtwist.fleet.process.policy import Phase, stall_reason
+from zmtwist.fleet.process.state import IDLE, State
 from zmtwist.pipeline.document import Document
 
 STARTS_SECONDS = 15.0

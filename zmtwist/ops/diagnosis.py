@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from zmtwist.fleet.policy import SAMPLE_SECONDS
-from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.fleet.process.policy import SAMPLE_SECONDS
+from zmtwist.fleet.process.state import State
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ingest.clips.storage_monitor import StorageTrouble
 from zmtwist.ingest.session.camera_health import Health
 

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from zmtwist.fleet.status import State, Transition, WorkerStatus
+from zmtwist.fleet.process.state import State, Transition
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.zm.write.monitor_status import CameraStatus, StatusWriter
 
 REFRESH_SECONDS = 20.0

@@ -17,7 +17,7 @@ from zmtwist.fleet.fleet import NotInFleet
 from zmtwist.fleet.process.adoption import NO_LINES, CannotLeave
 from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.pidfile import lock_path, record_path
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.pipeline.document import Refusal
 
 

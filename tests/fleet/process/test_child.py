@@ -17,10 +17,10 @@ from twisted.logger import capturedLogs
 
 from tests.waiting import until
 from zmtwist.config.model import Level
-from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process.child import CannotSpawn, ChildProcess, Command
 from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.output import Opening
+from zmtwist.fleet.process.policy import Exit
 from zmtwist.fleet.process.slot import of_monitor
 from zmtwist.untrusted.budget import Budget, Kind
 from zmtwist.untrusted.guard import Guard

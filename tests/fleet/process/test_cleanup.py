@@ -19,7 +19,7 @@ from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.pidfile import Record, lock_path, read_record, record_path, write_record
 from zmtwist.fleet.process.preflight import socket_path
 from zmtwist.fleet.process.procfs import Linux, Seen
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 
 KNOWN = Record(1, 100, 700, FakeProcesses.boot, "/zm-core", ("--x",), "/s", "d1", 1)
 

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from zmtwist.fleet.process.lifecycle import EVERYTHING, Core, new_life
 from zmtwist.fleet.process.slot import of_monitor
-from zmtwist.fleet.status import Change, State
+from zmtwist.fleet.process.state import Change, State
 
 
 class Puppet:

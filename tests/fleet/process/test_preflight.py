@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from tests.fleet.doubles import Stage, reconcile, wanted
 from zmtwist.fleet.process.child import CannotSpawn
 from zmtwist.fleet.process.preflight import StorageChecks
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.pipeline.document import Document, Refusal
 from zmtwist.pipeline.monitor import Monitor
 

@@ -18,8 +18,8 @@ from zmtwist.fleet.process.cleanup import sweep
 from zmtwist.fleet.process.lockfile import LockFile
 from zmtwist.fleet.process.pidfile import heir_lock_path, lock_path, read_record, record_path
 from zmtwist.fleet.process.preflight import ANOTHER_RING
+from zmtwist.fleet.process.state import State
 from zmtwist.fleet.restart import standby as heir_module
-from zmtwist.fleet.status import State
 
 FREEZES, GOES_ON = signal.SIGSTOP, signal.SIGCONT
 

@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs
 
 from tests.fleet.doubles import Stage, wanted
 from tests.fleet.zmc.legacy_world import World
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.fleet.zmc.handover import WAITS, LeaveAlone
 from zmtwist.pipeline.document import Refusal
 from zmtwist.pipeline.monitor import Monitor

@@ -15,7 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from tests.ops.served import ask, free_port
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.api.openapi import openapi
 from zmtwist.ops.api.routes import Api

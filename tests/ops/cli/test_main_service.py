@@ -20,7 +20,7 @@ from tests.ops.served import free_port
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.fleet.process.adoption import CannotLeave
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.notifications import EventClosed
 from zmtwist.ops.cli.main import main
 from zmtwist.ops.commands import ORDERS

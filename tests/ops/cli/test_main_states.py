@@ -9,8 +9,9 @@ import pytest_twisted
 
 from tests.ops.cli.test_main_service import ctl_here
 from tests.ops.served import Nothing, Served
-from zmtwist.fleet.policy import Exit
-from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.fleet.process.policy import Exit
+from zmtwist.fleet.process.state import State
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.pipeline.document import Document
 
 SECOND = 1_000_000

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from tests.ops.served import ask
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.notifications import EventClosed
 from zmtwist.ops.http import protocol
 

@@ -23,7 +23,7 @@ from tests.ops.served import free_port
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.config.model import ManholeConfig
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.manhole import ssh as shell
 from zmtwist.ops.manhole.namespace import HELP
 from zmtwist.ops.manhole.service import ManholeService

@@ -18,7 +18,7 @@ from tests.ops.media.test_fmp4 import T0, boxes
 from tests.ops.served import ask, free_port
 from tests.service_case import Installation
 from tests.waiting import until
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.http.errors import ApiError
 from zmtwist.ops.media import service as gallery
 from zmtwist.ops.media import viewer as viewers

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.ops.served import transition
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.process.state import State, Transition
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.metrics.counters import Figures, LastEvent
 

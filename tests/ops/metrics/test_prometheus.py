@@ -122,7 +122,7 @@ def test_the_alerts_are_whole() -> None:
 
 
 def test_states_named_in_queries_are_states() -> None:
-    from zmtwist.fleet.status import State
+    from zmtwist.fleet.process.state import State
 
     named = {
         state

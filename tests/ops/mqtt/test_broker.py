@@ -20,7 +20,7 @@ from tests.ops.served import free_port
 from tests.service_case import Installation
 from tests.waiting import until
 from zmtwist.config.model import MqttConfig
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.mqtt import service as service_module
 from zmtwist.ops.mqtt.service import MqttService
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.ops.mqtt.world import SECOND, START, decoded, open_event, worker
 from zmtwist.config.mqtt_url import Broker, broker_of
 from zmtwist.config.toml import ConfigError, parse
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.messages import Message, Topics
 from zmtwist.ops.mqtt.outbox import Outbox

@@ -8,7 +8,7 @@ from twisted.logger import capturedLogs
 
 from tests.ops.mqtt.world import START, FakeConnection, Running, decoded, open_event, worker
 from zmtwist.config.model import MqttConfig
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.process.state import State, Transition
 from zmtwist.notifications import EventOpened
 from zmtwist.ops.mqtt import service as module
 from zmtwist.ops.mqtt.messages import Message

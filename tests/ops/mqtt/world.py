@@ -8,7 +8,8 @@ import attrs
 import msgspec
 
 from zmtwist.changes import Tally
-from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.fleet.process.state import State
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ingest.session.snapshot import UnderWay
 from zmtwist.ops.mqtt.messages import Message
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process.child import Reports
 from zmtwist.fleet.process.pidfile import Record, read_record
+from zmtwist.fleet.process.policy import Exit
 from zmtwist.fleet.process.procfs import LOCK_FD, Processes, Seen
 from zmtwist.fleet.process.slot import Owner, Slot
 from zmtwist.fleet.process.termination import Ending

@@ -16,7 +16,6 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from zmtwist.config.model import LEVELS, Level
-from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process.output import (
     KeptLines,
     LineSplitter,
@@ -28,6 +27,7 @@ from zmtwist.fleet.process.output import (
     opening,
     sign,
 )
+from zmtwist.fleet.process.policy import Exit
 from zmtwist.fleet.process.procfs import LOCK_FD
 from zmtwist.fleet.process.slot import Owner
 from zmtwist.fleet.process.termination import LEASH_FD, Ending, Leash

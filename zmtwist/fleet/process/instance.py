@@ -13,11 +13,10 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.fleet.camera_loss import Connect
-from zmtwist.fleet.policy import FROZEN_SECONDS, Exit, Phase, Signs, sample_interval
+from zmtwist.fleet.process.policy import FROZEN_SECONDS, Exit, Phase, Signs, sample_interval
 from zmtwist.fleet.process.preflight import FleetSettings, StorageChecks
 from zmtwist.fleet.process.procfs import Processes
-from zmtwist.fleet.status import Transition
+from zmtwist.fleet.process.state import Transition
 from zmtwist.interfaces import IEventSink, ILinkObserver, ILinkSink
 from zmtwist.pipeline.capture import MAIN_STREAM
 from zmtwist.pipeline.document import Document
@@ -26,6 +25,14 @@ from zmtwist.untrusted.guard import Guards
 from zmtwist.wire.guarded import GuardedSink, guarded_response
 from zmtwist.wire.link import LinkStatus
 from zmtwist.wire.messages import Response
+
+Address = tuple[str, int]
+"""Host and TCP port."""
+
+
+Connect = Callable[[Address], Deferred[None]]
+"""Connects, and lets go at once. Fails where nobody answers."""
+
 
 DRAIN_SECONDS = 2.0
 """How long after the reaping the rest of the socket is waited for. A dead worker's socket ends at once unless its child holds it."""

@@ -17,9 +17,9 @@ from automat import TypeMachineBuilder
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from zmtwist.fleet.policy import failures_after_live, jittered, nominal_delay
+from zmtwist.fleet.process.policy import failures_after_live, jittered, nominal_delay
 from zmtwist.fleet.process.slot import Owner
-from zmtwist.fleet.status import Change, State
+from zmtwist.fleet.process.state import Change, State
 
 
 class Life(Protocol):

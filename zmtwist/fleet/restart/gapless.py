@@ -10,8 +10,8 @@ from twisted.logger import Logger
 from zmtwist.fleet.host_limits import no_room_for_another
 from zmtwist.fleet.process.child import CannotSpawn, Reports
 from zmtwist.fleet.process.instance import Hears, Run, Surroundings
+from zmtwist.fleet.process.state import State
 from zmtwist.fleet.restart.standby import Heir
-from zmtwist.fleet.status import State
 from zmtwist.pipeline.document import Document
 
 _SUCCEEDING = frozenset({State.STARTING, State.LINKED, State.LIVE, State.STOPPING})

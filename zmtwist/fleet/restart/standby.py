@@ -21,12 +21,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from zmtwist.fleet.policy import Exit
 from zmtwist.fleet.process.child import CannotSpawn, Reports
 from zmtwist.fleet.process.cleanup import heir_is_gone
 from zmtwist.fleet.process.instance import Hears, Run, Surroundings
 from zmtwist.fleet.process.lockfile import Held, LockFile
 from zmtwist.fleet.process.output import Opening, Sign
+from zmtwist.fleet.process.policy import Exit
 from zmtwist.fleet.process.preflight import heir_slot, remove_dead_socket, worker_slot
 from zmtwist.fleet.process.slot import Slot
 from zmtwist.fleet.process.spawn import begin_heir

@@ -12,7 +12,8 @@ from zmtwist._version import __version__
 from zmtwist.extras import missing
 from zmtwist.fleet.fleet import Fleet, NotInFleet
 from zmtwist.fleet.process.adoption import CannotLeave
-from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.fleet.process.state import State
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ops.api.document_views import difference_view, document_view
 from zmtwist.ops.api.recovery_views import outcome_view

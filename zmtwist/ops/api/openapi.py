@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zmtwist._version import __version__
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.commands import ORDERS
 
 Schema = dict[str, Any]

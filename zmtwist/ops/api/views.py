@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 
 from zmtwist.extras import Extra
-from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, Transition, WorkerStatus
+from zmtwist.fleet.process.state import Transition
+from zmtwist.fleet.status import NOT_RECORDING, InferenceStatus, WorkerStatus
 from zmtwist.ingest.clips.storage_monitor import Storage, StorageTrouble
 from zmtwist.ingest.session.camera_health import Health
 from zmtwist.ingest.writer.writer import WriterFigures

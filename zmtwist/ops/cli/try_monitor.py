@@ -27,9 +27,10 @@ from zmtwist.config.settings import Settings
 from zmtwist.config.site import site_of
 from zmtwist.executables import Program, environment_for, find_worker
 from zmtwist.extras import VIDEO, missing
-from zmtwist.fleet.policy import Exit, unwanted_reason
+from zmtwist.fleet.policy import unwanted_reason
 from zmtwist.fleet.process.child import KEPT_LINES, CannotSpawn, launch_chain
 from zmtwist.fleet.process.output import KeptLines, LineSplitter, last_errors, level
+from zmtwist.fleet.process.policy import Exit
 from zmtwist.fleet.process.preflight import check_directory, check_store_root
 from zmtwist.ingest.clips.probe import Measure, measure_files
 from zmtwist.ops.cli.findings import Finding, fail, ok, warn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from zmtwist.fleet.status import State, Transition
+from zmtwist.fleet.process.state import State, Transition
 from zmtwist.notifications import EventClosed, EventOpened
 
 

@@ -19,7 +19,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from zmtwist._version import __version__
-from zmtwist.fleet.status import State, WorkerStatus
+from zmtwist.fleet.process.state import State
+from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.thumbnails.queue import REASONS, ThumbnailFigures
 from zmtwist.ingest.writer.histogram import Latencies

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from zmtwist._version import __version__
-from zmtwist.fleet.status import State
+from zmtwist.fleet.process.state import State
 from zmtwist.ops.mqtt.messages import OFFLINE, ONLINE, Topics
 
 _NOT_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")

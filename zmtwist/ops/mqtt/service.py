@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from zmtwist.config.model import MqttConfig
 from zmtwist.config.mqtt_url import Broker, broker_of
-from zmtwist.fleet.status import Transition
+from zmtwist.fleet.process.state import Transition
 from zmtwist.notifications import EventClosed, EventOpened
 from zmtwist.ops.mqtt.client import BrokerConnection, Listener
 from zmtwist.ops.mqtt.messages import OFFLINE, ONLINE, Message, Topics

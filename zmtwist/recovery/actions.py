@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
@@ -170,3 +170,15 @@ def counted(actions: Sequence[Action]) -> dict[str, int]:
     for action in actions:
         counts[type(action).__name__] = counts.get(type(action).__name__, 0) + 1
     return counts
+
+
+KINDS: Mapping[type, str] = {
+    CloseFromFile: "close_from_file",
+    CloseEmpty: "close_empty",
+    MakeEvent: "make_event",
+    SetAside: "set_aside",
+    LeaveOpen: "leave_open",
+    HoldBack: "hold_back",
+    Report: "report",
+}
+"""The names of what a recovery may do, for the API and the metrics."""

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from zmtwist.recovery.actions import (
+    KINDS,
     Action,
     CloseEmpty,
     CloseFromFile,
     HoldBack,
     LeaveOpen,
     MakeEvent,
-    Report,
     SetAside,
     describe,
 )
 from zmtwist.recovery.service import Outcome
-
-KINDS: Mapping[type, str] = {
-    CloseFromFile: "close_from_file",
-    CloseEmpty: "close_empty",
-    MakeEvent: "make_event",
-    SetAside: "set_aside",
-    LeaveOpen: "leave_open",
-    HoldBack: "hold_back",
-    Report: "report",
-}
-"""The names of what a recovery may do, for the API and the metrics."""
 
 
 def outcome_view(outcome: Outcome) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class ApiService(Service):
         self._tickets = Tickets(wall)
         self.gallery = Gallery(
             reactor,
-            desk,
+            desk.see_that_it_runs,
             Library(running, site_of(settings)),
             self._tickets,
             lambda n: f"{settings.socks}/stream_{n}.sock",

@@ -11,7 +11,6 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from zmtwist.ops.api.controller import Desk
 from zmtwist.ops.http.errors import ApiError
 from zmtwist.ops.http.signed_urls import VALID_SECONDS, Tickets
 from zmtwist.ops.media.event_media import PICTURES, Library, kind_of
@@ -27,15 +26,23 @@ CHECK_SECONDS = 15.0
 
 
 class Gallery(Service):
-    """Answers with pictures. An event's files are found by its id alone; their paths come from the database, never from a request."""
+    """Answers with pictures. An event's files are found by its id alone; their paths come from the database, never from a request.
+
+    `see_that_it_runs` raises ApiError for a monitor without a worker, `socket_of` says where its worker listens.
+    """
 
     name = "gallery"
     log = Logger()
 
     def __init__(
-        self, reactor: Any, desk: Desk, library: Library, tickets: Tickets, socket_of: Callable[[int], str]
+        self,
+        reactor: Any,
+        see_that_it_runs: Callable[[int], None],
+        library: Library,
+        tickets: Tickets,
+        socket_of: Callable[[int], str],
     ) -> None:
-        self._desk = desk
+        self._see_that_it_runs = see_that_it_runs
         self._library = library
         self._tickets = tickets
         self._disk = Disk(reactor, THREADS)
@@ -98,7 +105,7 @@ class Gallery(Service):
 
     async def watch(self, request: Request, monitor_id: int) -> bytes:
         """The monitor's live picture. Raises ApiError."""
-        self._desk.see_that_it_runs(monitor_id)
+        self._see_that_it_runs(monitor_id)
         await self._library.see_that_it_may_be_watched(monitor_id)
         return b"" if request.method == b"HEAD" else await self.live.watch(request, monitor_id)
 

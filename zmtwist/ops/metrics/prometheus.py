@@ -24,11 +24,10 @@ from zmtwist.fleet.status import WorkerStatus
 from zmtwist.ingest.service import Ingest
 from zmtwist.ingest.thumbnails.queue import REASONS, ThumbnailFigures
 from zmtwist.ingest.writer.histogram import Latencies
-from zmtwist.ops.api.recovery_views import KINDS
 from zmtwist.ops.metrics.counters import Figures
 from zmtwist.ops.service_view import Running
 from zmtwist.reactor.lag import Lag
-from zmtwist.recovery.actions import NOTHING_DONE
+from zmtwist.recovery.actions import KINDS, NOTHING_DONE
 from zmtwist.untrusted.budget import Kind
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -116,6 +116,14 @@ def test_every_package_and_every_top_level_module_has_its_row() -> None:
     assert {name for name in table() if "." not in name} == packages | modules
 
 
+def test_no_row_names_one_below_it_but_for_types() -> None:
+    """So there is no cycle."""
+    above: set[str] = set()
+    for part in table().values():
+        assert part.may <= above, part.name
+        above.add(part.name)
+
+
 def test_rows_are_of_what_is_there() -> None:
     for part in table().values():
         place = PACKAGE.joinpath(*part.name.split("."))

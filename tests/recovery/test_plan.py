@@ -494,8 +494,9 @@ def test_which_clip_is_recorded_does_not_depend_on_the_clock():
     assert type(actions[2]) is MakeEvent, "although its name is of a time to come"
 
 
-def test_a_clip_that_is_recorded_is_the_later_ones_of_two_rows_that_it_may_be_of():
-    before, recorded, begun = row(6, 0), row(7, 1), stray(1)
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_clip_that_is_recorded_is_the_later_ones_of_two_rows_that_it_may_be_of(at):
+    before, recorded, begun = row(6, at), row(7, 1), stray(1)
     actions = plan(scene([before, recorded], strays=[begun], recording=writing(begun))).actions
     assert {a.row.event_id: type(a) for a in actions} == {6: CloseEmpty, 7: LeaveOpen}
 
@@ -537,3 +538,10 @@ def test_a_triggered_clip_is_its_events_although_the_monitor_records_without_a_b
     assert kinds(scene([event], strays=[found], recording=writing(found), **now)) == [LeaveOpen]
     assert kinds(scene([event], strays=[found], **now)) == [CloseFromFile]
     assert kinds(scene([row(cause="Continuous")], strays=[found], **now)) == [CloseEmpty, MakeEvent]
+
+
+def test_of_two_closed_events_the_one_gets_a_clip_that_was_opened_nearest_to_it():
+    named, without = row(7, 0, ended=True, video=True), row(8, 3, ended=True, clip=False, cause="Continuous")
+    found = stray(3)
+    actions = [a for a in plan(scene([named, without], strays=[found])).actions if not isinstance(a, Report)]
+    assert [(type(a), a.row) for a in actions] == [(CloseFromFile, without)]

@@ -145,12 +145,14 @@ def _apart(world: World, seconds: float) -> float:
 def not_recorded(world: World, server: Server) -> list[int]:
     """The open events of which no clip that is being recorded can be."""
     recording = [clip for clip in world.clips.values() if clip.ended_at is None]
+    assigned = {clip.event_id: clip for clip in world.clips.values() if clip.event_id}
     found = []
     for event_id, monitor_id, start in server.rows(
         "SELECT Id, MonitorId, StartDateTime FROM Events WHERE EndDateTime IS NULL ORDER BY Id DESC"
     ):
         began = datetime.fromisoformat(start)
-        mine = [clip for clip in recording if clip.monitor_id == monitor_id]
+        its = assigned.get(event_id)
+        mine = [clip for clip in recording if clip.monitor_id == monitor_id and its in (None, clip)]
         of = next((clip for clip in mine if clip.event_id == event_id or _begins(world, clip, began)), None)
         if of is None:
             found.append(event_id)

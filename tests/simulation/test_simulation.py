@@ -28,6 +28,10 @@ FOUND = (
     731487,  # a clip was moved while it was recorded: another disk was there, where its name was free
     *(730064, 731560),  # a row was taken for that of another clip, which was being recorded, and had none
     *(730342, 730807),  # an id was given again that only the storage knew of, which could not be read, or was away
+    734008,  # a clip that nobody heard the end of lay in the storage before
+    734349,  # the clock was set forward within the hour that comes twice
+    734502,  # a closed event that named a clip took that of another one
+    734909,  # a row was taken for that of a clip which was being recorded, and had another
     730397,  # a closed event was given a clip, and its figures not, since we were killed
     *(741353, 771092),  # a triggered clip was not known by its pre-roll: after a restart, or since the mode had changed
     750206,  # a clip lay in the storage before

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from posixpath import basename
 
 import attrs
@@ -118,20 +118,16 @@ class _Root:
         """Why nothing is known of this storage, if so."""
         if (why := self.scene.away.get(self.root)) is not None:
             return f"storage {self.root} can't be looked at: {why}; nothing is done about what lies there until it can"
-        if self._state == "missing":
+        if self.scene.roots.get(self.root) == "missing":
             return f"storage {self.root} is not there: is it mounted?"
         return None
 
     def empty(self) -> str | None:
         """Why this storage can't be believed in although it is there, if so."""
         wanting = sum(row.has_clip and row.event_id not in self._taken for row in self.scene.rows)
-        if self._state == "empty" and wanting and not self.scene.force:
+        if self.scene.roots.get(self.root) == "empty" and wanting and not self.scene.force:
             return f"storage {self.root} is empty, but {wanting} events have clips there: is the right one mounted?"
         return None
-
-    @property
-    def _state(self) -> RootState:
-        return self.scene.roots.get(self.root, "there")
 
     def left_open(self) -> list[Action]:
         """All that is decided where the storage can't be believed in: what workers may be recording is theirs, whatever lies there."""
@@ -169,8 +165,8 @@ class _Root:
         return sorted(free, key=lambda stray: (stray.opened_us, stray.number, stray.path))
 
     def match(self) -> None:
-        """Find strays for rows that have no clip in their directory, not even an empty one: open rows first, then closed ones that name
-        one, in the order of time, as they were opened. Second names of a clip that is in its place already (a move that was cut short) go
+        """Find strays for rows that have no clip in their directory, not even an empty one: for open rows first, then for closed ones, and
+        first where row and clip are nearest in time. A second name of a clip that is in its place already (a move that was cut short) goes
         to its row as well."""
         clips = self.scene.clips
         owners = {clip.inode: event_id for event_id, found in clips.items() for clip in found if clip.size}
@@ -179,30 +175,33 @@ class _Root:
             if event_id is not None and event_id not in self._taken:
                 self._taken[event_id] = stray
                 self._left.remove(stray)
-        rows = sorted(self.scene.rows, key=lambda row: (row.ended, not row.video, row.start_us, row.event_id))
-        self._take(rows, self._left)
+        self.match_elsewhere(self)
+        self._take([row for row in self.scene.rows if row.ended], self._left, self._opened)
 
     def match_elsewhere(self, other: _Root) -> None:
         """The same for open rows, in another storage: in that to which the worker went on recording after the monitor's had changed."""
-        self._take([row for row in self.scene.rows if not row.ended], other._left)
-
-    def _take(self, rows: list[LeftRow], left: list[Stray]) -> None:
+        rows = [row for row in self.scene.rows if not row.ended]
+        self._take(rows, other._left, self._opened)
         # An event that was made of a clip which began before its opening may bear the cause of one that did not.
-        for row, exactly in [*((row, True) for row in rows), *((row, False) for row in rows if not row.ended)]:
-            if row.event_id in self._taken or row.event_id in self.scene.unread or self._clips_of(row):
-                continue
-            fit = [
-                stray
-                for stray in self._near(row, left)
-                if stray.monitor_id == row.monitor_id
-                and (self._opened(row, stray) if exactly else self._may_be_of(row, stray.opened_us))
-                and (row.event_id in self._current or not self._being_written(stray))
-                and (stray.size or not row.ended)
-            ]
-            if fit:
-                nearest = min(fit, key=lambda one: (self._off(row, one.opened_us), not one.size))
-                self._taken[row.event_id] = nearest
-                left.remove(nearest)
+        self._take(rows, other._left, lambda row, stray: self._may_be_of(row, stray.opened_us))
+
+    def _take(self, rows: list[LeftRow], left: list[Stray], fits: Callable[[LeftRow, Stray], bool]) -> None:
+        pairs = [
+            ((self._off(row, stray.opened_us), not stray.size, not row.video, row.start_us, row.event_id), row, stray)
+            for row in rows
+            if not (row.event_id in self._taken or row.event_id in self.scene.unread or self._clips_of(row))
+            for stray in self._near(row, left)
+            if stray.monitor_id == row.monitor_id
+            and fits(row, stray)
+            and (row.event_id in self._current or not self._being_written(stray))
+            and (stray.size or not row.ended)
+        ]
+        gone: set[str] = set()
+        for _, row, stray in sorted(pairs, key=itemgetter(0)):
+            if row.event_id not in self._taken and stray.path not in gone:
+                self._taken[row.event_id] = stray
+                gone.add(stray.path)
+        left[:] = [stray for stray in left if stray.path not in gone]
 
     def _near(self, row: LeftRow, left: Sequence[Stray]) -> Sequence[Stray]:
         """Of these, which are in the order of their opening, all that can be the row's, and some more: the others need no look."""

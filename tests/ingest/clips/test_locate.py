@@ -125,3 +125,13 @@ def test_a_storage_that_is_away_is_waited_for(root):
     root.rmdir()
     with pytest.raises(OSError, match="missing: is it mounted"):
         find(root)
+
+
+def test_it_may_be_in_the_storage_that_its_worker_went_on_recording_to(root, tmp_path):
+    before = tmp_path / "before"
+    clip = own(before, "09-10-50", frames=20)
+    saved = ClipSaved(handle="h", path="", duration_us=3 * SECOND, frames=99, tally=Tally())
+    (root / "3").mkdir()
+    assert find_unheard(saved, place_in(root), 0, UTC, [str(root), str(before)]).path == str(clip)
+    mine = own(root, "09-10-50", frames=20)
+    assert find_unheard(saved, place_in(root), 0, UTC, [str(before)]).path == str(mine)

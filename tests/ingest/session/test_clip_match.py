@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -66,3 +67,25 @@ def test_a_save_is_of_the_clip_whose_event_its_name_says(event_id, handle):
     saved = RecordingSaved(path=f"/srv/e/3/2026-11-22/{event_id}/{event_id}-video.mkv", event_id=7, clip_token="a")
     clip = clip_saved(saved, 3, recording, (), Options(), 0)
     assert (clip and clip.handle) == handle
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_in_the_hour_that_autumn_repeats_a_save_is_of_either_second_of_its_name(fold):
+    """The clock may have been set forward by an hour since the clip was opened."""
+    zone = ZoneInfo("Europe/Berlin")
+    opened = datetime(2026, 10, 25, 2, 59, 36, tzinfo=zone, fold=fold)
+    opened_us = round(opened.timestamp()) * 1_000_000
+    clip = Clip(handle="a", start_us=opened_us, opened_us=opened_us, trigger="continuous", token="t")
+    saved = RecordingSaved(path="/srv/e/2026-10-25/event-Monitor-3-0-02-59-36.mkv")
+    later_us = opened_us + 3_612_000_000
+    assert clip_saved(saved, 3, [clip], (), Options(zone=zone), later_us) is clip
+
+
+@pytest.mark.parametrize(("said", "handle"), [({"event_id": 8}, "b"), ({"clip_token": "b"}, "b"), ({}, "a")])
+def test_a_save_under_no_name_that_tells_is_of_the_event_or_token_that_it_names_or_of_the_oldest_clip(said, handle):
+    recording = [
+        Clip(handle=name, start_us=0, trigger="continuous", token=name, event_id=number)
+        for name, number in (("a", 7), ("b", 8))
+    ]
+    clip = clip_saved(RecordingSaved(path="/srv/e/x.mkv", **said), 3, recording, (), Options(), 0)
+    assert clip.handle == handle

@@ -133,7 +133,8 @@ class Settling:
 
     def _find(self, saved: ClipSaved, place: EventPlace) -> Deferred[ClipSaved]:
         options = self._session(place.monitor_id).options
-        return self._disk.run(find_unheard, saved, place, pre_roll_of(saved.cause, options.pre_roll_us), options.zone)
+        pre_roll_us = pre_roll_of(saved.cause, options.pre_roll_us)
+        return self._disk.run(find_unheard, saved, place, pre_roll_us, options.zone, self.roots())
 
     def _measure(self, saved: ClipSaved, clip: SettledClip, root: str) -> Deferred[ClipSaved]:
         return self._disk.run(as_measured, saved, clip.path, root)

@@ -5,6 +5,7 @@ The function here blocks and is called through `reactor.thread_pool.Disk`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import tzinfo
 from pathlib import Path
 
@@ -22,14 +23,17 @@ SAME_US = 500_000
 """By less than this a worker's length and the file's differ where both are right: by a frame, at some frames a second."""
 
 
-def find_unheard(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> ClipSaved:
-    """`saved` with the path of the event's clip and the clip's own length, wherever it is: in its place, or still under the worker's name.
+def find_unheard(
+    saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None, roots: Collection[str] = ()
+) -> ClipSaved:
+    """`saved` with the path of the event's clip and the clip's own length, wherever it is: in its place, or still under the worker's name,
+    there or in another of the storages at `roots`, to which its worker went on recording.
 
     A file in its place that holds nothing is set aside; one under the worker's own name may be the next clip, just begun, and is left for
     the recovery, which asks who lives. Raises `ClipMissing` where there is none, and OSError where the storage is away.
     """
     see_root(place.root)
-    found = _in_place(place) or _under_its_own_name(saved, place, pre_roll_us, zone)
+    found = _in_place(place) or _under_its_own_name(saved, place, pre_roll_us, zone, roots)
     if found is None:
         raise ClipMissing(f"no clip in {place.directory}, nor under the worker's own name")
     measured = measure_files([found.path])[found.path] if found.size else None
@@ -74,12 +78,15 @@ def _in_place(place: EventPlace) -> Found | None:
     return found[0] if found else None
 
 
-def _under_its_own_name(saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None) -> Found | None:
+def _under_its_own_name(
+    saved: ClipSaved, place: EventPlace, pre_roll_us: int, zone: tzinfo | None, roots: Collection[str]
+) -> Found | None:
     """The first clip that was opened when the event's was, and not written to any more after its end: a later one is the next worker's."""
     first, last = place.start_us - SLACK_US, place.start_us + pre_roll_us + SLACK_US
     until_us = place.start_us + saved.duration_us
-    for day in days_of(first, last, zone):
-        for stray in strays_of(place.root, day, {place.monitor_id}, zone):
-            if opened_in(place.start_us, pre_roll_us, stray.opened_us) and stray.mtime_us <= until_us:
-                return stray
+    for root in (place.root, *(root for root in roots if root != place.root)):
+        for day in days_of(first, last, zone):
+            for stray in strays_of(root, day, {place.monitor_id}, zone):
+                if opened_in(place.start_us, pre_roll_us, stray.opened_us) and stray.mtime_us <= until_us:
+                    return stray
     return None

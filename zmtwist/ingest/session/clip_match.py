@@ -92,9 +92,15 @@ def clip_saved(
     if event_id is not None:
         return next((clip for clip in recording if clip.event_id == event_id), None)
     known = (*recording, *over)
-    named = own_name(saved.path, options.zone, at_us)
-    if named is not None and named.monitor_id == monitor_id:
-        near = [(off, n) for n, clip in enumerate(known) if (off := _off(clip, named, options.pre_roll_us)) is not None]
+    # In the hour that autumn repeats it may be either: the clock may have been set since.
+    names = {one for until_us in (None, at_us) if (one := own_name(saved.path, options.zone, until_us)) is not None}
+    if {named.monitor_id for named in names} == {monitor_id}:
+        near = [
+            (off, n)
+            for n, clip in enumerate(known)
+            for named in names
+            if (off := _off(clip, named, options.pre_roll_us)) is not None
+        ]
         return known[min(near)[1]] if near else None
     for clip in known:
         if saved.event_id and clip.event_id == saved.event_id:

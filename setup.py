@@ -18,7 +18,7 @@ MQTT = ["paho-mqtt>=2.1"]
 TEST = [
     "pytest>=8",
     "pytest-twisted>=1.14.3",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.8",
     "pytest-rerunfailures>=14",
     "hypothesis>=6.100",
     "ruff>=0.6",

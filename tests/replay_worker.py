@@ -1,7 +1,8 @@
 """A worker that says what a real one once said: plays a capture to its first client, and ends at SIGTERM.
 
 REPLAY_CAPTURE is the capture's path, REPLAY_ROOT takes the place of the root that the capture's paths begin with (of the same length, so
-that every TLV keeps its own). REPLAY_CLIPS names the files under it that the worker had recorded; each gets its name for content.
+that every TLV keeps its own). REPLAY_CLIPS names the files under it that the worker had recorded; each that is not there gets its name
+for content.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def main() -> None:
     for name in os.environ["REPLAY_CLIPS"].split(":"):
         path = Path(os.fsdecode(root), name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        if not path.exists():
+            path.write_text(name)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(options.socket)

@@ -105,11 +105,11 @@ async def test_every_verb(zm):
 
         table = (await run("monitors")).out.splitlines()
         assert table[0].split() == ["Id", "Name", "State", "For", "Fps", "Restarts/h", "Event", "Reason"]
-        assert "LIVE" in table[2] and "Front ?[31mdoor" in table[2]
+        assert "LIVE" in table[2] and "Front  [31mdoor" in table[2]
         assert "Not on zm-next:" in table and "Function is None" in table[-1]
         assert (await run("--json", "monitors")).json["elsewhere"][0]["id"] == 3
 
-        assert "monitor 1 (Front ?[31mdoor) is LIVE: " in (await run("why", 1)).out
+        assert "monitor 1 (Front  [31mdoor) is LIVE: " in (await run("why", 1)).out
         assert "refused: " in (await run("why", 2)).out
         assert "does not run on zm-next: Function is None" in (await run("why", 3)).out
         assert "no monitor 9" in (await run("why", 9, status=4)).err

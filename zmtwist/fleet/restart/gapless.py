@@ -47,7 +47,9 @@ class Succession:
             self._restart(reason)
             return
         self.reason = reason
-        self._getting_ready = Deferred.fromCoroutine(self._get_ready(document, socket, reason))
+        self._getting_ready = Deferred.fromCoroutine(self._get_ready(document, socket))
+        # What comes of the restart may be its end, which cancels what is still under way.
+        self._getting_ready.addCallback(lambda _: self._restart(reason))
         self._getting_ready.addErrback(lambda failure: failure.trap(CancelledError) and None)
         self._getting_ready.addErrback(
             lambda failure: self.log.failure("a restart with a successor has failed", failure)
@@ -101,7 +103,7 @@ class Succession:
             return "its camera serves one worker only"
         return no_room_for_another(settings.rings)
 
-    async def _get_ready(self, document: Document, socket: str, reason: str) -> None:
+    async def _get_ready(self, document: Document, socket: str) -> None:
         await self._around.heirs.acquire()
         try:
             await self._around.storages.look(document.store_root)
@@ -116,4 +118,3 @@ class Succession:
             self._heir, self.reason = None, None
         finally:
             self._around.heirs.release()
-        self._restart(reason)

@@ -30,7 +30,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 test: $(STAMP)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 -rR # most of them wait for processes, not for a core
+	$(BIN)/pytest -n 3 --dist loadfile --reruns 1 -rR # most of them wait for processes, not for a core
 
 # What a worker says, mutated a million times (COUNT=, SEED= to repeat), and many more examples of the tests (TESTS= of those).
 fuzz: setup-check

@@ -74,7 +74,9 @@ class Ending:
     def wait(self, seconds: float) -> bool:
         """Whether it came within so many seconds."""
         if self._fd >= 0:
-            return bool(select.select([self._fd], [], [], seconds)[0])
+            ended = select.poll()  # which takes descriptors above 1,023 as well
+            ended.register(self._fd, select.POLLIN)
+            return bool(ended.poll(1000 * seconds))
         deadline = time.monotonic() + seconds
         while self._run() == self._first:
             if time.monotonic() >= deadline:

@@ -10,7 +10,7 @@ from tests.endurance.host import Host
 from tests.endurance.kills import TUNING, kill_again_and_again
 from tests.mariadb import Server
 
-KILLS, SEED = 4, 20
+KILLS, SEED = 2, 20
 
 
 @pytest.fixture

@@ -117,8 +117,10 @@ class Camera:
         given = self.given
         group = max(1, round(given.fps * given.gop))
         caps = f"video/x-raw,format=I420,width={picture.width},height={picture.height},framerate={given.fps}/1"
-        # A client asks for a place in time when it plays. Where there is sound, whose source has such places, the picture must agree.
-        source = f"appsrc name=source is-live=true format=time do-timestamp=true stream-type=seekable caps={caps}"
+        # A client asks for a place in time when it plays. Where there is sound, whose source has such places, the picture must agree; then
+        # times begin anew for all clients with each that comes, as no camera's do.
+        places = "seekable" if given.audio != "none" else "stream"
+        source = f"appsrc name=source is-live=true format=time do-timestamp=true stream-type={places} caps={caps}"
         if given.codec == "h265":
             coder = f"x265enc speed-preset=ultrafast tune=zerolatency key-int-max={group} ! h265parse ! rtph265pay name=pay0"
         else:

@@ -102,8 +102,8 @@ class Setting:
         )  # type: ignore[arg-type]  # fmt: skip
         self.monitor = Monitor(id=3, width=640, height=360, storage=Storage(id=1, path=str(root)))
 
-    def know(self, *, mode: Mode = "continuous", zones: tuple[Zone, ...] = ()) -> None:
-        document = Document(self.monitor.id, "{}", mode, str(self.store.root), detect_size=(640, 360))
+    def know(self, *, mode: Mode = "continuous", zones: tuple[Zone, ...] = (), lead: float = 0.0) -> None:
+        document = Document(self.monitor.id, "{}", mode, str(self.store.root), lead_sec=lead, detect_size=(640, 360))
         self.ingest.know(attrs.evolve(self.monitor, zones=zones), document, bulk_interval=0)
 
     def say(self, *events: Event) -> list[Any]:
@@ -146,6 +146,15 @@ def test_what_the_operator_wishes_reaches_the_sessions(tmp_path):
     changes = s.say(opening(2, "t"), detection(3, "person", 0.9))
     assert len(of(OpenEvent, changes)) == len(of(AddFrame, changes)) == 1
     assert of(AddTag, changes) == of(AddData, changes) == []
+
+
+@pytest.mark.parametrize(("mode", "lead", "before"), [("continuous", 0.0, 5), ("both", 0.0, 0), ("event", 2.0, 2)])
+def test_a_worker_may_go_on_with_its_document_of_before_and_trigger(tmp_path, mode, lead, before):
+    s = Setting(tmp_path)
+    s.know(mode="event", lead=5.0)
+    s.know(mode=mode, lead=lead)
+    (opened,) = of(OpenEvent, s.say(opening(60, "t", "motion")))
+    assert opened.start_us == us(60 - before)
 
 
 def test_health_and_what_was_left_out_can_be_asked_for(tmp_path):

@@ -183,10 +183,12 @@ class Ingest(Service):
             for problem in unread:
                 self.log.warn("monitor {monitor_id}: {problem}", monitor_id=monitor.id, problem=problem)
         width, height = monitor.display_size
+        # Where all is recorded nothing triggers, but a worker that goes on with its document of before may still.
+        known_us = self._session(monitor.id).options.pre_roll_us
         options = replace(
             self._options,
             recorder=recorder,
-            pre_roll_us=round(document.lead_sec * SECOND),
+            pre_roll_us=known_us if document.mode == "continuous" else round(document.lead_sec * SECOND),
             motion_area=document.motion_cells * MOTION_GATE_DOWNSCALE**2 or max(0, width) * max(0, height),
             bulk_interval=bulk_interval,
             zoning=zoning,

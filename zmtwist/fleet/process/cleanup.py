@@ -23,7 +23,6 @@ from zmtwist.fleet.process.pidfile import heir_record_path, read_record, record_
 from zmtwist.fleet.process.preflight import (
     FleetSettings,
     aliases,
-    answers,
     heir_slot,
     infer_slot,
     remove_dead_socket,
@@ -111,7 +110,8 @@ def clear(settings: FleetSettings, monitor_id: int, processes: Processes) -> int
     except OSError as error:
         _not_done("its record or document stays", of_monitor(monitor_id), str(error))
     for path in aliases(settings, monitor_id):
-        _clear_alias(path)
+        with suppress(CannotSpawn):  # somebody listens there, or it is in nobody's way
+            remove_dead_socket(path)
     usual, _ = (_clear_ring(settings, monitor_id, ring, processes) for ring in rings(monitor_id))
     return usual
 
@@ -125,7 +125,8 @@ def clear_heir(settings: FleetSettings, monitor_id: int, guise: Guise | None, pr
     if guise is None:
         return None
     path, options = guise
-    _clear_alias(path)
+    with suppress(CannotSpawn):
+        remove_dead_socket(path)
     return _clear_ring(settings, monitor_id, int(dict(options)["--monitor-id"]), processes)
 
 
@@ -141,6 +142,8 @@ def _end_heir(
     settings: FleetSettings, monitor_id: int, processes: Processes, kill_group: Callable[[int, int], None]
 ) -> None:
     slot = heir_slot(settings, monitor_id, "")
+    if not (Path(slot.lock).exists() or Path(slot.record).exists()):
+        return  # as a rule there was none
     record = read_record(slot.record, monitor_id)
     guise = next((one for one in slot.guises if record is not None and runs(record.arguments, *one)), None)
     found = heir_is_gone(settings, monitor_id, guise, processes)
@@ -148,13 +151,6 @@ def _end_heir(
         log.warn("{owner}: killing process {pid}, a second worker", owner=found.owner.name, pid=found.pid)
         with suppress(OSError):
             kill_group(found.pid, signal.SIGKILL)
-
-
-def _clear_alias(path: str) -> None:
-    """Remove a socket at which nobody listens."""
-    if os.path.lexists(path) and not answers(path):
-        with suppress(FileNotFoundError):
-            Path(path).unlink()
 
 
 def _clear_ring(settings: FleetSettings, monitor_id: int, number: int, processes: Processes) -> int | None:

@@ -160,9 +160,8 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
     if row.ended and closed.earlier_us:
         return  # written once more: it finds all times put right, and must not do that twice
     frames = clamp(max(1, closed.frames), INT)
-    tally: Tally | None = (
-        None if row.ended else closed.tally
-    )  # what is stored tells already, by the numbers that frames may have got since
+    # The row of an event that has ended tells its scores, by the numbers that its frames may have got since.
+    scores = {} if row.ended else _scores(closed.tally, schema)
     earlier_us = closed.earlier_us
     begins_us = _begin_earlier(update, earlier_us, zone) if earlier_us else update.place.start_us
     if closed.settle or last > frames:
@@ -177,7 +176,7 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
         update.renumbered = moved_to(pairs, named)
         update.rewritten = bool(stored)
         update.frames = [frame for _, frame in pairs]
-        tally = recount(update.frames)
+        scores = _scores(recount(update.frames), schema)
         last = update.frames[-1].frame_id if update.frames else 0
     if last < frames:
         update.frames.append(Frame(frames, "Normal", min(hundredths(closed.length_us), MAX_DELTA), 0))
@@ -185,7 +184,7 @@ def _close(update: Update, closed: CloseEvent, row: EventRow, last: int, schema:
         "EndDateTime": end_of(begins_us, closed.length_us, zone),
         "Length": _length(closed.length_us),
         "Frames": frames,
-        **({} if tally is None else _scores(tally, schema)),
+        **scores,
         "DefaultVideo": closed.video_name or "",
         "Videoed": 1 if closed.video_name else 0,
     }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from zmtwist.ingest.clips.probe import Measure
 from zmtwist.ingest.clips.scan import ASIDE, Found, Stray
+from zmtwist.ingest.session.clip_match import tail
 from zmtwist.pipeline.monitor import Monitor, Storage
 from zmtwist.recovery.actions import (
     CloseEmpty,
@@ -164,9 +165,9 @@ def test_a_stray_becomes_an_event_from_when_its_first_picture_was_taken():
 
 
 def writing(*files: Found | str, monitor: int = 3) -> dict[int, frozenset[str]]:
-    """What the monitor's worker has open, below wherever the storage is mounted."""
+    """What the monitor's worker has open."""
     paths = (one if isinstance(one, str) else one.path for one in files)
-    return {monitor: frozenset({"/dev/shm/zm_shmring_3", *(path.replace(ROOT, "/mnt/linked") for path in paths)})}
+    return {monitor: frozenset(map(tail, ("/dev/shm/zm_shmring_3", *paths)))}
 
 
 def test_what_a_living_worker_writes_is_left_alone():

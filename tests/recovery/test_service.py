@@ -346,7 +346,12 @@ async def test_a_clip_that_a_worker_began_during_the_look_is_the_living_workers(
     begun = own_path(zm, ago(0))
     begun.parent.mkdir()
     begun.touch()
-    between(life, monkeypatch, "strays_of", lambda: recording.update({1: frozenset({str(begun)})}))
+    between(
+        life,
+        monkeypatch,
+        "strays_of",
+        lambda: recording.update({1: frozenset({f"/mnt/linked/{begun.parent.name}/{begun.name}"})}),
+    )
     assert (await life.recovery.recover()).plan.actions == ()
     assert begun.exists()
 

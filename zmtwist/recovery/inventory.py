@@ -20,10 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.config.site import Site
+from zmtwist.fleet.liveness import OpenFiles
 from zmtwist.ingest.clips.placement import RootState, root_state
 from zmtwist.ingest.clips.scan import Found, Stray, clips_in, days, strays_of
 from zmtwist.ingest.service import Ingest
-from zmtwist.ingest.session.clip_match import SLACK_US
+from zmtwist.ingest.session.clip_match import SLACK_US, tail
 from zmtwist.ingest.session.worker_filename import days_of
 from zmtwist.reactor.thread_pool import Disk
 from zmtwist.recovery.plan import Scene
@@ -85,7 +86,7 @@ class Asking:
 
 
 class Inventory:
-    """One look after the other. `living` gives what each living worker has open (`Scene.recording`)."""
+    """One look after the other. `living` gives what each living worker has open."""
 
     log = Logger()
 
@@ -96,7 +97,7 @@ class Inventory:
         site: Site,
         asking: Asking,
         ingest: Ingest,
-        living: Callable[[], Coroutine[Any, Any, Mapping[int, frozenset[str] | None]]],
+        living: Callable[[], Coroutine[Any, Any, OpenFiles]],
         *,
         wall: Callable[[], int],
         zone: tzinfo | None,
@@ -143,7 +144,10 @@ class Inventory:
             roots={root: one.state for root, one in seen.items()},
             away={root: one.away for root, one in seen.items() if one.away},
             storages=storages,
-            recording=recording,
+            recording={
+                monitor_id: None if files is None else frozenset(map(tail, files))
+                for monitor_id, files in recording.items()
+            },
             homes=homes,
             pre_roll_us={monitor_id: one.pre_roll_us for monitor_id, one in own.items()},
             triggered_us={monitor_id: one.triggered_us for monitor_id, one in own.items()},

@@ -10,11 +10,13 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import permutations
 from operator import attrgetter, itemgetter
 from posixpath import basename
 
 import attrs
 
+from zmtwist.fleet.liveness import OpenFiles
 from zmtwist.ingest.clips.placement import RootState
 from zmtwist.ingest.clips.probe import Measure
 from zmtwist.ingest.clips.scan import Found, Stray
@@ -61,7 +63,7 @@ class Scene:
     roots: Mapping[str, RootState] = attrs.field(factory=dict)
     away: Mapping[str, str] = attrs.field(factory=dict)
     storages: Mapping[str, Storage] = attrs.field(factory=dict)
-    recording: Mapping[int, frozenset[str] | None] = attrs.field(factory=dict)
+    recording: OpenFiles = attrs.field(factory=dict)
     homes: Mapping[int, str] = attrs.field(factory=dict)
     pre_roll_us: Mapping[int, int] = attrs.field(factory=dict)
     triggered_us: Mapping[int, int] = attrs.field(factory=dict)
@@ -79,9 +81,8 @@ def plan(scene: Scene) -> Plan:
     there = [part for part in parts if part.not_there() is None]
     for part in there:
         part.match()
-    for part in there:
-        for other in there:
-            part.match_elsewhere(other)
+    for part, other in permutations(there, 2):
+        part.match_elsewhere(other)
     actions: list[Action] = []
     stopped: list[str] = []
     for part in parts:
@@ -252,9 +253,8 @@ class _Root:
         for row in rows:
             if row.event_id in event_ids:
                 return row
-        tails = {*map(tail, files)}
         opened = [one.opened_us for path in files if (one := own_name(path, None)) is not None]
-        opened += [stray.opened_us for stray in self.scene.strays if tail(stray.path) in tails]
+        opened += [stray.opened_us for stray in self.scene.strays if tail(stray.path) in files]
         pre_roll = self._longest(monitor_id)
         wanting = [row for row in rows if not any(clip.size for clip in self._clips_of(row))]
         fit = [
@@ -361,7 +361,7 @@ class _Root:
     def _being_written(self, stray: Stray) -> bool:
         """Whether a living worker has this clip open."""
         files = self.scene.recording.get(stray.monitor_id, frozenset())
-        return not stray.finished if files is None else tail(stray.path) in map(tail, files)
+        return not stray.finished if files is None else tail(stray.path) in files
 
     def _copied(self, stray: Stray) -> LeftRow | None:
         """The event that has a copy of this clip already: the move, between file systems, was cut short."""

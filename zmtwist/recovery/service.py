@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zmtwist.config.site import Site
+from zmtwist.fleet.liveness import OpenFiles
 from zmtwist.ingest.clips.probe import Measure, measure_files
 from zmtwist.ingest.clips.scan import remove_past_days
 from zmtwist.ingest.service import Ingest
@@ -100,7 +101,7 @@ def _deaf(_monitor_id: int) -> None:
 
 
 class RecoveryService(Service):
-    """One pass at a time. `own` gives the monitors that are ours, `living` what each living worker has open (`Scene.recording`)."""
+    """One pass at a time. `own` gives the monitors that are ours, `living` what each living worker has open."""
 
     name = "reconciler"
     log = Logger()
@@ -113,7 +114,7 @@ class RecoveryService(Service):
         disk: Disk,
         ingest: Ingest,
         own: Callable[[], Coroutine[Any, Any, Mapping[int, Own]]],
-        living: Callable[[], Coroutine[Any, Any, Mapping[int, frozenset[str] | None]]],
+        living: Callable[[], Coroutine[Any, Any, OpenFiles]],
         *,
         wall: Callable[[], int],
         zone: tzinfo | None = None,

@@ -158,6 +158,19 @@ def lies(target: Target, inodes: set[int]) -> bool:
     return inodes <= {path.stat().st_ino for path in paths if path.is_file()}
 
 
+def finds(target: Target, names: list[str]) -> None:
+    """The service starts, and gives the clips of these names, one for each, their events; nothing holds it up meanwhile."""
+    left = {path.stat().st_ino for name in names for path in target.zm.storage.glob(name)}
+    assert len(left) == len(names)
+    target.until(target.status, "the API answers")
+    target.calm()
+    target.until(lambda: prompt(target) and lies(target, left), "the clips that were left have their events", 200)
+    figures = target.hold()
+    print(figures)
+    assert figures.resident < 400 * MIB
+    look(target)
+
+
 def prompt(target: Target) -> bool:
     """That nothing has held the service up in the last minute."""
     assert target.metric("zmnext_reactor_lag_max_seconds") < PAUSE_SECONDS * crowd(), target.tail()
@@ -198,16 +211,7 @@ def attacked(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Target]
 
 @pytest.mark.parametrize("attacked", [(plant, None)], indirect=True)
 def test_a_start_among_files_of_all_kinds(attacked: Target) -> None:
-    names = [f"{DAY}/event-Monitor-{n}-0-*-{LEFT}.mkv" for n in (HOSTILE, *GOOD)]
-    left = {path.stat().st_ino for name in names for path in attacked.zm.storage.glob(name)}
-    assert len(left) == len(names)
-    attacked.until(attacked.status, "the API answers")
-    attacked.calm()
-    attacked.until(lambda: prompt(attacked) and lies(attacked, left), "the clips that were left have their events", 200)
-    figures = attacked.hold()
-    print(figures)
-    assert figures.resident < 400 * MIB
-    look(attacked)
+    finds(attacked, [f"{DAY}/event-Monitor-{n}-0-*-{LEFT}.mkv" for n in (HOSTILE, *GOOD)])
     status, told = ctl(attacked, "recover")
     assert (status, told["failed"]) == (0, []), told
     assert ctl(attacked, "fsck", "--zm-conf", "/nonexistent")[0] in (0, 1)
@@ -229,16 +233,7 @@ def crowded(zm: Installation) -> None:
 
 @pytest.mark.parametrize("attacked", [(crowded, None)], indirect=True)
 def test_a_start_among_more_clips_than_anybody_records(attacked: Target) -> None:
-    names = [f"{DAY}/event-Monitor-{n}-0-*.mkv" for n in GOOD]
-    left = {path.stat().st_ino for name in names for path in attacked.zm.storage.glob(name)}
-    assert len(left) == len(names)
-    attacked.until(attacked.status, "the API answers")
-    attacked.calm()
-    attacked.until(lambda: prompt(attacked) and lies(attacked, left), "the clips that were left have their events", 200)
-    figures = attacked.hold()
-    print(figures)
-    assert figures.resident < 400 * MIB
-    look(attacked)
+    finds(attacked, [f"{DAY}/event-Monitor-{n}-0-*.mkv" for n in GOOD])
 
 
 # What a worker makes of a clip, and of what lies beside it, when it says that it is saved

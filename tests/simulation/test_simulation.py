@@ -33,7 +33,11 @@ FOUND = (
     734502,  # a closed event that named a clip took that of another one
     734909,  # a row was taken for that of a clip which was being recorded, and had another
     730397,  # a closed event was given a clip, and its figures not, since we were killed
-    *(741353, 771092, 810208),  # a triggered clip was not known by its pre-roll: after a restart, or since the mode had changed
+    *(
+        741353,
+        771092,
+        810208,
+    ),  # a triggered clip was not known by its pre-roll: after a restart, or since the mode had changed
     750206,  # a clip lay in the storage before
     760938,  # a close was written once more
     761060,  # a clip that a power cut had emptied was replaced by the next one

@@ -47,7 +47,7 @@ class Succession:
             self._restart(reason)
             return
         self.reason = reason
-        self._getting_ready = Deferred.fromCoroutine(self._get_ready(document, socket))
+        self._getting_ready = self._around.heirs.run(lambda: Deferred.fromCoroutine(self._get_ready(document, socket)))
         # What comes of the restart may be its end, which cancels what is still under way.
         self._getting_ready.addCallback(lambda _: self._restart(reason))
         self._getting_ready.addErrback(lambda failure: failure.trap(CancelledError) and None)
@@ -104,7 +104,6 @@ class Succession:
         return no_room_for_another(settings.rings)
 
     async def _get_ready(self, document: Document, socket: str) -> None:
-        await self._around.heirs.acquire()
         try:
             await self._around.storages.look(document.store_root)
             self._heir = Heir(self._around, document, socket)
@@ -116,5 +115,3 @@ class Succession:
                 error=str(error),
             )
             self._heir, self.reason = None, None
-        finally:
-            self._around.heirs.release()
